@@ -1,0 +1,1 @@
+//! STIMP and its baselines, built on the engine.

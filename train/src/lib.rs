@@ -1,0 +1,1 @@
+//! Data in and out, training loops, reports and the isobath command.
