@@ -1,1 +1,52 @@
-//! What a compute kernel is: parameters, buffers, cost and code for each device.
+//! What a compute kernel is, and every kernel of Isobath.
+//!
+//! One kernel is one [`Kernel`] value: a name, its buffers in order, its parameters, its cost, and its
+//! code for the CPU in f32 (SIMD, all cores) and in f64 (the oracle that every check is held against).
+//! The crate knows nothing of tensors or of differentiation: a kernel reads and writes flat slices.
+//!
+//! Sizes in formulas: `b` batch, `t` frames, `n` nodes, `c` channels, `k` prototypes, `g` groups.
+//! Tensors are contiguous, slowest axis first.
+
+pub mod accumulate;
+pub mod buffers;
+pub mod gemm;
+pub mod gemm_tile;
+pub mod real;
+pub mod reduce;
+pub mod reduce_backward;
+pub mod registry;
+pub mod simd;
+pub mod unary;
+
+pub use buffers::{Access, Buffers, Element};
+pub use real::Real;
+pub use registry::{ALL, Entry};
+
+/// What a kernel costs for given parameters; read by the planner, the profile and the benches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations (one multiply-add counts as two).
+    pub flops: u64,
+    /// Bytes that must move between memory and the processor in f32, each buffer touched once.
+    pub bytes: u64,
+}
+
+/// The CPU code of a kernel in both precisions.
+pub struct Cpu<P> {
+    /// Single precision: the product.
+    pub f32: fn(&P, Buffers<'_>),
+    /// Double precision: the oracle of every check.
+    pub f64: fn(&P, Buffers<'_>),
+}
+
+/// One compute kernel. `P` is its parameter block: plain `u32` and `f32` fields, the same bytes on every device.
+pub struct Kernel<P: 'static> {
+    /// Entry point and row in every table.
+    pub name: &'static str,
+    /// Buffers in the order in which the code takes them.
+    pub buffers: &'static [(&'static str, Access)],
+    /// CPU code.
+    pub cpu: Cpu<P>,
+    /// Work for given parameters.
+    pub cost: fn(&P) -> Cost,
+}

@@ -1,0 +1,97 @@
+//! `reduce`: sum, mean or maximum over the middle axis.
+//!
+//! y[o, i] = scale * sum_r x[o, r, i], or max_r x[o, r, i]. Shapes: x `[outer, len, inner]`, y `[outer, inner]`.
+//! Two stages with a fixed order: chunks of rows are reduced in parallel, then their partial results one after the
+//! other, so the bits do not depend on the number of threads. Bound by memory: 4 bytes an element of x.
+
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+/// Sum.
+pub const SUM: u32 = 0;
+/// Maximum.
+pub const MAX: u32 = 1;
+
+/// Elements of x that one task reduces.
+const CHUNK: usize = 1 << 14;
+
+/// Parameters of [`REDUCE`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Params {
+    /// Slower axes together.
+    pub outer: u32,
+    /// The reduced axis.
+    pub len: u32,
+    /// Faster axes together.
+    pub inner: u32,
+    /// [`SUM`] or [`MAX`].
+    pub kind: u32,
+    /// Factor of a sum: 1, or one over the length for a mean.
+    pub scale: f32,
+}
+
+/// y = reduction of x over its middle axis.
+pub static REDUCE: Kernel<Params> = Kernel {
+    name: "reduce",
+    buffers: &[("x", Access::Read), ("y", Access::Write)],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
+        Cost { flops: outer * len * inner, bytes: 4 * outer * (len + 1) * inner }
+    },
+};
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let (x, y) = (buffers.read::<T>(), buffers.write::<T>());
+    let (len, inner) = (p.len as usize, p.inner as usize);
+    if y.is_empty() {
+        return;
+    }
+    let rows = (CHUNK / inner).max(1);
+    let scale = if p.kind == SUM { T::of(f64::from(p.scale)) } else { T::ONE };
+    y.par_chunks_mut(inner).enumerate().for_each(|(o, y)| {
+        let x = &x[o * len * inner..(o + 1) * len * inner];
+        let partials: Vec<Vec<T>> =
+            x.par_chunks(rows * inner).map(|x| simd::vectorized(|| chunk(x, inner, p.kind))).collect();
+        simd::vectorized(|| {
+            y.fill(identity(p.kind));
+            for partial in &partials {
+                fold(y, partial, p.kind);
+            }
+            for y in y.iter_mut() {
+                *y *= scale;
+            }
+        });
+    });
+}
+
+fn identity<T: Real>(kind: u32) -> T {
+    if kind == SUM { T::ZERO } else { T::of(f64::NEG_INFINITY) }
+}
+
+#[inline(always)]
+fn fold<T: Real>(y: &mut [T], x: &[T], kind: u32) {
+    if kind == SUM {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += *x;
+        }
+    } else {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = x.max(*y);
+        }
+    }
+}
+
+#[inline(always)]
+fn chunk<T: Real>(x: &[T], inner: usize, kind: u32) -> Vec<T> {
+    if inner == 1 && kind == SUM {
+        return vec![simd::sum(x.len(), |i| x[i])];
+    }
+    let mut y = vec![identity(kind); inner];
+    for row in x.chunks_exact(inner) {
+        fold(&mut y, row, kind);
+    }
+    y
+}

@@ -1,0 +1,59 @@
+//! Run-time choice of the instruction set.
+
+use std::sync::LazyLock;
+
+/// The best instruction set of this processor, found once: AVX-512, AVX2 with FMA, NEON or plain code.
+pub(crate) static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// Runs `f` compiled for the best instruction set of this processor.
+///
+/// Loops over slices in `f`, and in the `#[inline(always)]` functions it calls, become SIMD code. A closure
+/// handed to another thread leaves this region, so every task of a parallel loop enters it anew.
+/// The arithmetic is the same on every instruction set: no reassociation, fused multiply-adds where written.
+#[inline]
+pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    ARCH.dispatch(f)
+}
+
+/// The name of the instruction set in use, for reports.
+pub fn instruction_set() -> &'static str {
+    let name = format!("{:?}", *ARCH);
+    if name.contains("V4") {
+        "AVX-512"
+    } else if name.contains("V3") {
+        "AVX2 + FMA"
+    } else if name.contains("Neon") {
+        "NEON"
+    } else {
+        "baseline"
+    }
+}
+
+/// Sixteen partial sums keep a long reduction in SIMD registers and its order fixed.
+const LANES: usize = 16;
+
+/// Sum of `f(i)` over `0..n` in a fixed order that vectorises.
+#[inline(always)]
+pub fn sum<T: crate::Real>(n: usize, f: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let whole = n - n % LANES;
+    let mut start = 0;
+    while start < whole {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(start + l);
+        }
+        start += LANES;
+    }
+    for (l, i) in (whole..n).enumerate() {
+        lanes[l] += f(i);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            let other = lanes[l + width];
+            lanes[l] += other;
+        }
+        width /= 2;
+    }
+    lanes[0]
+}

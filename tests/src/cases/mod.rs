@@ -1,0 +1,12 @@
+//! Every row of the case table.
+
+mod elementwise;
+mod products;
+mod reductions;
+
+use crate::Case;
+
+/// Every row.
+pub fn all() -> Vec<Case> {
+    [elementwise::rows(), products::rows(), reductions::rows()].into_iter().flatten().collect()
+}
