@@ -15,7 +15,10 @@ pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
+mod rows;
 pub mod simd;
+pub mod temporal_block;
+pub mod temporal_block_backward;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};

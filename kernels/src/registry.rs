@@ -1,7 +1,7 @@
 //! Every kernel, once.
 
 use crate::{Access, Kernel};
-use crate::{accumulate, gemm, reduce, reduce_backward, unary};
+use crate::{accumulate, gemm, reduce, reduce_backward, temporal_block, temporal_block_backward, unary};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub static ALL: &[Entry] = &[
     entry(&gemm::GEMM),
     entry(&reduce::REDUCE),
     entry(&reduce_backward::REDUCE_BACKWARD),
+    entry(&temporal_block::TEMPORAL_BLOCK),
+    entry(&temporal_block_backward::TEMPORAL_BLOCK_BACKWARD),
     entry(&unary::UNARY),
     entry(&unary::UNARY_BACKWARD),
 ];

@@ -57,3 +57,27 @@ pub fn sum<T: crate::Real>(n: usize, f: impl Fn(usize) -> T) -> T {
     }
     lanes[0]
 }
+
+/// The largest element.
+#[inline(always)]
+pub fn max<T: crate::Real>(x: &[T]) -> T {
+    let mut lanes = [T::of(f64::NEG_INFINITY); LANES];
+    let (whole, rest) = x.split_at(x.len() - x.len() % LANES);
+    for x in whole.chunks_exact(LANES) {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = x.max(*lane);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = x.max(*lane);
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            let other = lanes[l + width];
+            lanes[l] = other.max(lanes[l]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}

@@ -1,6 +1,7 @@
 //! Every row of the case table.
 
 mod elementwise;
+mod fused;
 mod products;
 mod reductions;
 
@@ -8,5 +9,5 @@ use crate::Case;
 
 /// Every row.
 pub fn all() -> Vec<Case> {
-    [elementwise::rows(), products::rows(), reductions::rows()].into_iter().flatten().collect()
+    [elementwise::rows(), fused::rows(), products::rows(), reductions::rows()].into_iter().flatten().collect()
 }
