@@ -211,15 +211,6 @@ impl<'a> Output<'a> {
     }
 
     fn global_attributes(&self) -> Vec<(String, String)> {
-        // These describe the input's own variable, extent or file, and would be wrong of a result.
-        const KEPT: [&str; 6] = [
-            "institution",
-            "references",
-            "license",
-            "comment",
-            "project",
-            "platform",
-        ];
         let of_input = |name: &str| {
             self.attributes
                 .iter()
@@ -236,15 +227,15 @@ impl<'a> Output<'a> {
             ("source".to_owned(), self.source.clone()),
             ("history".to_owned(), history),
         ];
-        let kept = KEPT
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), of_input(name)?.clone())));
-        all.extend(kept);
-        if let Some(title) = of_input("title") {
-            all.push(("input_title".to_owned(), title.clone()));
-        }
-        if let Some(source) = of_input("source") {
-            all.push(("input_source".to_owned(), source.clone()));
+        // Extents, versions and identifiers of the input would be wrong of a result.
+        for (name, new) in [
+            ("license", "license"),
+            ("references", "references"),
+            ("title", "input_title"),
+            ("source", "input_source"),
+            ("institution", "input_institution"),
+        ] {
+            all.extend(of_input(name).map(|value| (new.to_owned(), value.clone())));
         }
         all
     }

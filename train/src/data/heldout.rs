@@ -152,10 +152,18 @@ fn array<T: npyz::Deserialize>(
 ) -> std::result::Result<(Vec<T>, Vec<usize>), Refusal> {
     let wrong =
         |found| format!("{name}: expected {kind} of {rank} dimensions in C order, found {found}");
+    // The parser of a damaged header points at the place on lines of their own.
+    let unreadable = |error: std::io::Error| {
+        let error = error.to_string();
+        format!(
+            "{name}: expected an array, found damage ({})",
+            error.lines().next().unwrap_or_default().trim_end()
+        )
+    };
     let array = match archive.by_name(name) {
         Ok(Some(array)) => array,
         Ok(None) => return Err(format!("array `{name}` not found")),
-        Err(error) => return Err(format!("{name}: {error}")),
+        Err(error) => return Err(unreadable(error)),
     };
     let shape: Vec<usize> = array
         .shape()
@@ -173,5 +181,5 @@ fn array<T: npyz::Deserialize>(
         .data::<T>()
         .map_err(|_| wrong(format!("the type {found}")))?;
     let values = values.collect::<std::io::Result<Vec<T>>>();
-    Ok((values.map_err(|error| format!("{name}: {error}"))?, shape))
+    Ok((values.map_err(unreadable)?, shape))
 }

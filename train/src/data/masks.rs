@@ -19,10 +19,11 @@ pub fn generator(seed: u64, step: u64, sample: u64) -> ChaCha8Rng {
 }
 
 /// Hides exactly `round(rate * n)` of the `n` observed cells of a window `[frames, nodes]`,
-/// every choice being equally likely. Returns the hidden cells; `rate` is cut to 0..=1.
+/// every choice being equally likely; halves round to even, as in the published evaluation.
+/// Returns the hidden cells; `rate` is cut to 0..=1.
 pub fn hide_exact(observed: &[bool], rate: f64, random: &mut ChaCha8Rng) -> Vec<bool> {
     let cells: Vec<usize> = (0..observed.len()).filter(|&cell| observed[cell]).collect();
-    let count = (rate.clamp(0.0, 1.0) * cells.len() as f64).round() as usize;
+    let count = (rate.clamp(0.0, 1.0) * cells.len() as f64).round_ties_even() as usize;
     let mut hidden = vec![false; observed.len()];
     for choice in index::sample(random, cells.len(), count) {
         hidden[cells[choice]] = true;

@@ -9,8 +9,10 @@ use netcdf_reader::{NcFile, NcGroup, NcType, NcVariable};
 use super::time::TimeAxis;
 use crate::{Error, Result};
 use axes::{Axis, Grid, dimensions, text};
+use complete::Source;
 
 mod axes;
+mod complete;
 #[cfg(test)]
 mod tests;
 
@@ -115,12 +117,6 @@ const DEFAULT_FILL: f64 = 9.96e36;
 /// Why a file could not be used, as the end of a sentence that begins with its path.
 type Refusal = String;
 
-/// An open file and its length in bytes.
-struct Source {
-    file: NcFile,
-    bytes: u64,
-}
-
 fn with_file<T>(
     path: &Path,
     work: impl FnOnce(&Source) -> std::result::Result<T, Refusal>,
@@ -132,10 +128,14 @@ fn with_file<T>(
         return Err(Error::file(path, std::io::ErrorKind::IsADirectory.into()));
     }
     let attempt = || match NcFile::open(path) {
-        Ok(file) => work(&Source {
-            file,
-            bytes: metadata.len(),
-        }),
+        Ok(file) => {
+            let source = Source {
+                file,
+                bytes: metadata.len(),
+            };
+            source.check_complete(path)?;
+            work(&source)
+        }
         Err(netcdf_reader::Error::InvalidMagic) => {
             Err("expected a NetCDF file, found another format".into())
         }
@@ -197,6 +197,11 @@ fn lookup<'f>(source: &'f Source, name: &str) -> std::result::Result<&'f NcVaria
     }
     let data = list(source)?.into_iter().filter(|info| !info.is_coordinate);
     let names: Vec<String> = data.map(|info| info.name).collect();
+    if names.is_empty() {
+        return Err(format!(
+            "variable `{name}` not found; the file has no data variables"
+        ));
+    }
     Err(format!(
         "variable `{name}` not found; the file has: {}",
         names.join(", ")
@@ -298,21 +303,4 @@ fn text_attributes(source: &Source) -> Vec<(String, String)> {
     attributes
         .filter_map(|a| Some((a.name.clone(), a.value.as_string()?)))
         .collect()
-}
-
-impl Source {
-    /// Refuses a variable that the file is too short to hold, before memory is taken for it.
-    fn check_size(&self, variable: &NcVariable) -> std::result::Result<(), Refusal> {
-        // The compression of NetCDF-4, deflate, shrinks data 1032 times at most.
-        const COMPRESSION: u64 = 1032;
-        let values = variable.num_elements().map_err(|error| damaged(&error))?;
-        let size = variable.dtype().size().map_err(|error| damaged(&error))? as u64;
-        if values.saturating_mul(size) / COMPRESSION > self.bytes {
-            return Err(damaged(&format!(
-                "variable `{}` claims {values} values, the file has {} bytes",
-                variable.name, self.bytes
-            )));
-        }
-        Ok(())
-    }
 }

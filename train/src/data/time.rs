@@ -57,14 +57,14 @@ impl TimeAxis {
         if let Some(i) = (1..values.len()).find(|&i| values[i] <= values[i - 1]) {
             let (before, here) = (values[i - 1], values[i]);
             return Err(format!(
-                "expected increasing values, found {before} then {here} at frames {} and {i}",
+                "expected increasing values, found {before:?} then {here:?} at frames {} and {i}",
                 i - 1
             ));
         }
         let decode = |(i, &value): (usize, &f64)| {
             decode_time_exact(value, &reference)
                 .map(|date| date_of(&date))
-                .map_err(|error| format!("the value {value} of frame {i} is no date: {error}"))
+                .map_err(|error| format!("the value {value:?} of frame {i} is no date: {error}"))
         };
         let dates = values.iter().enumerate().map(decode);
         Ok(TimeAxis {
@@ -95,34 +95,35 @@ fn reference(units: &str, calendar: &str) -> std::result::Result<CfTimeRef, Stri
     parse_time_units(&plain, CfCalendar::parse(&name)).map_err(|_| expected())
 }
 
-/// `units` in the form that the reader parses: no `T`, no `Z` or zero offset, a full time of day.
+/// `units` in the form that the reader parses: no zone, a full time of day. None if it names a
+/// zone that is not UTC.
 fn without_zone(units: &str) -> Option<String> {
-    if !units.is_ascii() {
-        return None;
-    }
-    let words: Vec<&str> = units
-        .split([' ', 'T', 'Z'])
-        .filter(|w| !w.is_empty())
-        .collect();
+    let words: Vec<&str> = units.split_whitespace().collect();
     let [unit, since, date, clock @ ..] = words.as_slice() else {
         return None;
     };
-    let time = match clock {
-        [] => "0:0",
-        [time]
-        | [
-            time,
-            "UTC" | "GMT" | "0" | "+0" | "0:00" | "00:00" | "+0:00" | "+00:00",
-        ] => time.strip_suffix("+00:00").unwrap_or(time),
-        _ => return None,
-    };
-    // `.0` and longer fractions of zero are common and carry nothing.
+    let (date, joined) = date.split_once('T').unwrap_or((date, ""));
+    let clock: String = [joined].iter().chain(clock).copied().collect();
+    let zones = ["Z", "UTC", "GMT", "+00:00", "+00", "+0:00"];
+    let time = zones
+        .iter()
+        .find_map(|zone| clock.strip_suffix(zone))
+        .unwrap_or(&clock);
+    // A fraction of zeros is common and carries nothing.
     let time = match time.split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
         _ => time,
     };
-    let minutes = if time.contains(':') { "" } else { ":0" };
-    Some(format!("{unit} {since} {date} {time}{minutes}"))
+    let plain = units.is_ascii()
+        && time
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b":.".contains(&b));
+    let time = match time {
+        "" => "0:0".to_owned(),
+        hour if !hour.contains(':') => format!("{hour}:0"),
+        full => full.to_owned(),
+    };
+    plain.then(|| format!("{unit} {since} {date} {time}"))
 }
 
 fn date_of(date: &CfDateTime) -> Date {
