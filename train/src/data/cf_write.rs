@@ -13,6 +13,9 @@ use super::netcdf::Field;
 use super::time::TimeAxis;
 use crate::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// `_FillValue` of the written floats: NetCDF's default for them.
 pub const FILL_VALUE: f32 = 9.969_21e36;
 

@@ -183,3 +183,82 @@ fn array<T: npyz::Deserialize>(
     let values = values.collect::<std::io::Result<Vec<T>>>();
     Ok((values.map_err(unreadable)?, shape))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use npyz::WriterBuilder;
+    use npyz::npz::NpzWriter;
+
+    fn add<T: npyz::AutoSerialize + Copy>(
+        archive: &mut NpzWriter<std::io::BufWriter<File>>,
+        name: &str,
+        values: &[T],
+        shape: &[u64],
+    ) {
+        let builder = archive.array(name, Default::default()).unwrap();
+        let mut array = builder.default_dtype().shape(shape).begin_nd().unwrap();
+        array.extend(values.iter().copied()).unwrap();
+        array.finish().unwrap();
+    }
+
+    /// Reads an archive of 2 x 2 pixels (3 nodes), windows of 2 frames at 5 and 3.
+    fn with(name: &str, shape: &[u64], starts: &[i64]) -> Result<HeldOut> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cells.npz");
+        let mut archive = NpzWriter::create(&path).unwrap();
+        add(&mut archive, "sea", &[true, false, true, true], &[2, 2]);
+        add(&mut archive, "starts", starts, &[starts.len() as u64]);
+        add(
+            &mut archive,
+            "hidden_0.5_3",
+            &[true, false, false, false, true, false],
+            &[2, 3],
+        );
+        let cells = vec![true; shape.iter().product::<u64>() as usize];
+        add(&mut archive, name, &cells, shape);
+        drop(archive);
+        HeldOut::read(&path)
+    }
+
+    #[test]
+    fn masks_come_by_rate_in_the_order_of_the_starts() {
+        let held = with("hidden_0.5_5", &[2, 3], &[5, 3]).unwrap();
+        assert_eq!(
+            (held.mask.nodes.as_slice(), held.window),
+            (&[0, 2, 3][..], 2)
+        );
+        let cells = held.at_rate(0.5).unwrap();
+        assert_eq!((cells[0].start, cells[1].start), (5, 3));
+        assert_eq!(cells[1].hidden, [true, false, false, false, true, false]);
+        let error = held.at_rate(0.1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "held-out cells: expected a missing rate of [0.5], found 0.1"
+        );
+    }
+
+    #[test]
+    fn wrong_archives_are_refused() {
+        let error = |outcome: Result<HeldOut>| {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        let shape = error(with("hidden_0.5_5", &[2, 4], &[5, 3]));
+        assert!(
+            shape.ends_with("hidden_0.5_5: expected the shape [2, 3], found [2, 4]"),
+            "{shape}"
+        );
+        assert!(error(with("hidden_0.5_6", &[2, 3], &[5, 3])).contains("found hidden_0.5_6"));
+        assert!(error(with("hidden_2_5", &[2, 3], &[5, 3])).contains("found hidden_2_5"));
+        assert!(error(with("hidden_0.5_5", &[2, 3], &[5, -3])).contains("found -3"));
+        let rank = error(with("hidden_0.5_5", &[6], &[5, 3]));
+        assert!(rank.contains("expected bool of 2 dimensions"), "{rank}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cells.npz");
+        assert!(error(HeldOut::read(&path)).ends_with("no such file or folder"));
+        std::fs::write(&path, "PK").unwrap();
+        assert!(error(HeldOut::read(&path)).contains("expected an .npz archive"));
+    }
+}

@@ -4,15 +4,19 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use netcdf_reader::{NcFile, NcGroup, NcType, NcVariable};
+use netcdf_reader::{NcFile, NcType, NcVariable};
 
 use super::time::TimeAxis;
 use crate::{Error, Result};
-use axes::{Axis, Grid, dimensions, text};
+use axes::{Axis, Grid, text};
 use complete::Source;
+use listing::list;
+
+pub use listing::{VariableInfo, variables};
 
 mod axes;
 mod complete;
+mod listing;
 #[cfg(test)]
 mod tests;
 
@@ -47,30 +51,6 @@ pub struct Field {
     pub attributes: Vec<(String, String)>,
 }
 
-/// A variable of a file, for listings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VariableInfo {
-    /// Name, with its groups (`group/variable`) in a NetCDF-4 file.
-    pub name: String,
-    /// Name and length of each dimension, slowest first.
-    pub dimensions: Vec<(String, usize)>,
-    /// Units, if the variable has any.
-    pub units: Option<String>,
-    /// Whether the variable holds the coordinates of its own dimension.
-    pub is_coordinate: bool,
-}
-
-impl std::fmt::Display for VariableInfo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dimensions = self
-            .dimensions
-            .iter()
-            .map(|(name, size)| format!("{name} = {size}"));
-        let dimensions: Vec<_> = dimensions.collect();
-        write!(f, "{}[{}]", self.name, dimensions.join(", "))
-    }
-}
-
 /// Reads the variable called `variable`: unpacked, with everything missing as NaN.
 ///
 /// The variable needs a time, a latitude and a longitude dimension in any order; every other
@@ -101,14 +81,6 @@ pub fn read_mask(path: &Path, variable: &str) -> Result<(Vec<bool>, usize, usize
             width,
         ))
     })
-}
-
-/// Lists the variables of a file with their dimensions.
-///
-/// # Errors
-/// [`Error::File`] when the file cannot be opened, [`Error::Input`] when it is not NetCDF.
-pub fn variables(path: &Path) -> Result<Vec<VariableInfo>> {
-    with_file(path, list)
 }
 
 /// Values beyond this in a float variable without `_FillValue` are NetCDF's default fill, 9.97e36.
@@ -149,27 +121,6 @@ fn with_file<T>(
 
 fn damaged(error: &dyn std::fmt::Display) -> Refusal {
     format!("expected a complete NetCDF file, found a truncated or damaged one ({error})")
-}
-
-fn list(source: &Source) -> std::result::Result<Vec<VariableInfo>, Refusal> {
-    fn visit(group: &NcGroup, folder: &str, list: &mut Vec<VariableInfo>) {
-        list.extend(group.variables.iter().map(|variable| VariableInfo {
-            name: format!("{folder}{}", variable.name),
-            dimensions: dimensions(variable),
-            units: text(variable, "units"),
-            is_coordinate: variable.is_coordinate_variable(),
-        }));
-        for child in &group.groups {
-            visit(child, &format!("{folder}{}/", child.name), list);
-        }
-    }
-    let mut list = Vec::new();
-    visit(
-        source.file.root_group().map_err(|error| damaged(&error))?,
-        "",
-        &mut list,
-    );
-    Ok(list)
 }
 
 fn lookup<'f>(source: &'f Source, name: &str) -> std::result::Result<&'f NcVariable, Refusal> {

@@ -6,6 +6,9 @@ use std::ops::Range;
 use super::netcdf::Field;
 use crate::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// A pixel is a node when it is missing in less than this fraction of the frames.
 pub const MISSING_THRESHOLD: f64 = 0.9;
 
