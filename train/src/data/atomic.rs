@@ -30,9 +30,10 @@ pub fn write(
     let file = builder
         .tempfile_in(folder)
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                Error::file(folder, io::Error::from(error.kind()))
-            }
+            kind @ (io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ReadOnlyFilesystem) => Error::file(folder, kind.into()),
             _ => Error::file(path, error),
         })?;
     let mut writer = BufWriter::new(file.as_file());

@@ -120,7 +120,11 @@ fn with_file<T>(
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> Refusal {
-    format!("expected a complete NetCDF file, found a truncated or damaged one ({error})")
+    let reason = error.to_string();
+    if reason.contains("unsupported") {
+        return format!("expected a NetCDF feature that is read here, found another ({reason})");
+    }
+    format!("expected a complete NetCDF file, found a truncated or damaged one ({reason})")
 }
 
 fn lookup<'f>(source: &'f Source, name: &str) -> std::result::Result<&'f NcVariable, Refusal> {

@@ -74,6 +74,16 @@ impl TimeAxis {
             values,
         })
     }
+
+    /// The part of the axis over `frames`, which must lie within it.
+    pub fn slice(&self, frames: std::ops::Range<usize>) -> TimeAxis {
+        TimeAxis {
+            values: self.values[frames.clone()].to_vec(),
+            units: self.units.clone(),
+            calendar: self.calendar.clone(),
+            dates: self.dates[frames].to_vec(),
+        }
+    }
 }
 
 fn reference(units: &str, calendar: &str) -> std::result::Result<CfTimeRef, String> {
@@ -197,6 +207,15 @@ mod tests {
         assert_eq!(ymd(units, "noleap", 59.0), (2000, 3, 1, 60));
         assert_eq!(ymd(units, "360_day", 59.0), (2000, 2, 30, 60));
         assert_eq!(ymd(units, "proleptic_gregorian", 60.0), (2000, 3, 1, 61));
+    }
+
+    #[test]
+    fn a_slice_keeps_values_and_dates_together() {
+        let units = "days since 2000-01-01";
+        let axis = TimeAxis::decode(vec![0.0, 31.0, 60.0], units, "standard").unwrap();
+        let decoded = TimeAxis::decode(vec![31.0, 60.0], units, "standard").unwrap();
+        assert_eq!(axis.slice(1..3), decoded);
+        assert_eq!(decoded.dates[1].month, 3);
     }
 
     #[test]

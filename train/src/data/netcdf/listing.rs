@@ -36,7 +36,7 @@ impl std::fmt::Display for VariableInfo {
 /// Lists the variables of a file with their dimensions.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be opened, [`Error::Input`] when it is not NetCDF.
+/// [`crate::Error::File`] when the file cannot be opened, [`crate::Error::Input`] when it is not NetCDF.
 pub fn variables(path: &Path) -> Result<Vec<VariableInfo>> {
     with_file(path, list)
 }
