@@ -1,1 +1,3 @@
 //! Data in and out, training loops, reports and the isobath command.
+
+pub mod picture;
