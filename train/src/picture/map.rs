@@ -2,24 +2,23 @@
 
 use super::canvas::{Anchor, Canvas, Colour, INK, fitting_size};
 use super::colormap::{MISSING, Scale};
-use super::ticks::{self, Tick};
+use super::colour_bar::{BAR_BLOCK, colour_bar};
+use super::grid::{Cells, coastline, unwrapped};
+use super::ticks::Tick;
 use super::{WIDTH, font, invalid};
 use std::io;
 use std::path::Path;
 
-const LAND: [u8; 3] = [0x8a, 0x8a, 0x8a];
+const LAND: [u8; 3] = [0x78, 0x78, 0x78];
 const MARGIN: f32 = 24.0;
 const COLUMN_GAP: f32 = 28.0;
 const TALLEST: f32 = 640.0;
 const NARROWEST: f32 = 480.0;
 const HEADING_SIZE: f32 = 21.0;
 const TITLE_SIZE: f32 = 15.5;
-const LABEL_SIZE: f32 = 14.0;
 const TICK_SIZE: f32 = 13.0;
 const TITLE_HEIGHT: f32 = 28.0;
 const TICKS_HEIGHT: f32 = 24.0;
-const BAR_HEIGHT: f32 = 13.0;
-const BAR_BLOCK: f32 = 70.0;
 const LEGEND_HEIGHT: f32 = 24.0;
 
 /// One map.
@@ -77,11 +76,13 @@ pub fn maps(
         layout.label_axes(&mut canvas, x, y, i, panels.len());
         if !shared {
             let top = y + layout.map_height + TICKS_HEIGHT;
+            let inset = 0.04 * layout.map_width;
+            let long = layout.map_width - 2.0 * inset;
             colour_bar(
                 &mut canvas,
-                x,
+                x + inset,
                 top,
-                layout.map_width,
+                long,
                 &panel.scale,
                 beyond(&[panel]),
             );
@@ -132,93 +133,6 @@ fn check(panel: &Panel, h: usize, w: usize) -> io::Result<()> {
     panel.scale.check()
 }
 
-/// Longitudes made continuous across the date line or the prime meridian.
-fn unwrapped(longitude: &[f64]) -> Vec<f64> {
-    let mut turned = longitude.to_vec();
-    for i in 1..turned.len() {
-        let step = turned[i] - turned[i - 1];
-        if step.abs() > 180.0 {
-            turned[i] -= 360.0 * (step / 360.0).round();
-        }
-    }
-    turned
-}
-
-/// The cells of one axis, from south to north or from west to east.
-struct Cells {
-    /// Cell boundaries in rising order, one more than there are cells.
-    edges: Vec<f64>,
-    /// Whether the data run the other way.
-    falling: bool,
-}
-
-impl Cells {
-    fn new(name: &str, mut centres: Vec<f64>) -> io::Result<Self> {
-        let falling = centres.len() > 1 && centres[1] < centres[0];
-        if falling {
-            centres.reverse();
-        }
-        let rising = centres.windows(2).all(|c| c[0] < c[1]);
-        if centres.is_empty() || !rising || !centres.iter().all(|c| c.is_finite()) {
-            return Err(invalid(format!(
-                "{name}: expected finite degrees that only rise or only fall"
-            )));
-        }
-        let n = centres.len();
-        let half = |i: usize| {
-            if n > 1 {
-                (centres[i + 1] - centres[i]) / 2.0
-            } else {
-                0.5
-            }
-        };
-        let mut edges = vec![centres[0] - half(0)];
-        edges.extend(centres.windows(2).map(|c| (c[0] + c[1]) / 2.0));
-        edges.push(centres[n - 1] + half(n.saturating_sub(2)));
-        Ok(Self { edges, falling })
-    }
-
-    fn count(&self) -> usize {
-        self.edges.len() - 1
-    }
-
-    fn low(&self) -> f64 {
-        self.edges[0]
-    }
-
-    fn high(&self) -> f64 {
-        self.edges[self.count()]
-    }
-
-    /// Index in the data of the `i`-th cell from the low end.
-    fn index(&self, i: usize) -> usize {
-        if self.falling {
-            self.count() - 1 - i
-        } else {
-            i
-        }
-    }
-
-    /// Index in the data of the cell at `fraction` of the axis.
-    fn at(&self, fraction: f64) -> usize {
-        let place = self.low() + fraction * (self.high() - self.low());
-        self.index(self.edges[1..self.count()].partition_point(|&e| e <= place))
-    }
-
-    fn fraction(&self, place: f64) -> f32 {
-        ((place - self.low()) / (self.high() - self.low())) as f32
-    }
-
-    /// Ticks with their places as fractions of the axis.
-    fn ticks(&self, count: f32, hemispheres: [char; 2]) -> Vec<(f32, Tick)> {
-        let ticks = ticks::degrees(self.low(), self.high(), count as usize, hemispheres);
-        ticks
-            .into_iter()
-            .map(|t| (self.fraction(t.value), t))
-            .collect()
-    }
-}
-
 /// Where everything goes, in pixels.
 struct Layout {
     columns: usize,
@@ -253,7 +167,7 @@ impl Layout {
         let map_width = room.min(TALLEST / aspect).max(48.0).floor();
         let map_height = (map_width * aspect).round().clamp(32.0, TALLEST);
         let parallels = rows.ticks((map_height / 42.0).clamp(1.0, 8.0), ['S', 'N']);
-        let meridians = across.ticks((map_width / 85.0).clamp(1.0, 10.0), ['W', 'E']);
+        let meridians = across.ticks((map_width / 64.0).round().clamp(1.0, 9.0), ['W', 'E']);
         let content = map_width * columns as f32 + gaps;
         let needed = content + labels + 2.0 * MARGIN;
         let width = needed.max(NARROWEST);
@@ -364,37 +278,13 @@ impl Layout {
         for (fraction, tick) in self.meridians.iter().filter(|_| labelled) {
             let at = x + fraction * self.map_width;
             canvas.line((at, bottom + 1.0), (at, bottom + 5.0), INK, 1.0);
-            canvas.text(at, bottom + 19.0, TICK_SIZE, Anchor::Centre, &tick.label);
-        }
-    }
-}
-
-/// The borders between land and sea cells; `place` takes fractions of the axes to pixels.
-fn coastline(
-    rows: &Cells,
-    across: &Cells,
-    is_land: impl Fn(usize) -> bool,
-    place: impl Fn(f32, f32) -> (f32, f32),
-) -> Vec<Vec<(f32, f32)>> {
-    let land = |i: usize, j: usize| is_land(rows.index(i) * across.count() + across.index(j));
-    let corner = |i: usize, j: usize| {
-        place(
-            across.fraction(across.edges[j]),
-            rows.fraction(rows.edges[i]),
-        )
-    };
-    let mut borders = Vec::new();
-    for i in 0..rows.count() {
-        for j in 0..across.count() {
-            if j + 1 < across.count() && land(i, j) != land(i, j + 1) {
-                borders.push(vec![corner(i, j + 1), corner(i + 1, j + 1)]);
-            }
-            if i + 1 < rows.count() && land(i, j) != land(i + 1, j) {
-                borders.push(vec![corner(i + 1, j), corner(i + 1, j + 1)]);
+            // A label that would reach into the next panel's half of the gap is left out.
+            let reach = font::width(&tick.label, TICK_SIZE) / 2.0 - (COLUMN_GAP / 2.0 - 3.0);
+            if at - reach >= x && at + reach <= x + self.map_width {
+                canvas.text(at, bottom + 19.0, TICK_SIZE, Anchor::Centre, &tick.label);
             }
         }
     }
-    borders
 }
 
 /// Whether some sea value lies below and above its scale.
@@ -412,57 +302,6 @@ fn beyond(panels: &[&Panel]) -> [bool; 2] {
         }
     }
     found
-}
-
-/// A horizontal colour bar with ticks and label below it, pointed at an end that values go beyond.
-fn colour_bar(canvas: &mut Canvas, x: f32, y: f32, width: f32, scale: &Scale, beyond: [bool; 2]) {
-    let y = (y + 10.0).round();
-    let [x, width] = [x.round(), width.round()];
-    let point = BAR_HEIGHT * 0.75;
-    for p in 0..width as u32 {
-        let colour = scale.colormap.colour(f64::from(p) / f64::from(width - 1.0));
-        (0..BAR_HEIGHT as u32).for_each(|q| canvas.pixel(x as u32 + p, y as u32 + q, colour));
-    }
-    let (top, bottom) = (y, y + BAR_HEIGHT);
-    let middle = (top + bottom) / 2.0;
-    for (end, edge, tip) in [(0, x, x - point), (1, x + width, x + width + point)] {
-        if beyond[end] {
-            let [r, g, b] = scale.colormap.colour(end as f64);
-            canvas.polygon(
-                vec![(edge, top), (tip, middle), (edge, bottom)],
-                [r, g, b, 0xff],
-            );
-            canvas.lines(
-                &[vec![(edge, top), (tip, middle), (edge, bottom)]],
-                INK,
-                1.0,
-            );
-        } else {
-            canvas.line((edge, top), (edge, bottom), INK, 1.0);
-        }
-    }
-    for edge in [top, bottom] {
-        canvas.line((x, edge), (x + width, edge), INK, 1.0);
-    }
-    let count = (width / 70.0).clamp(2.0, 9.0) as usize;
-    let ticks = if scale.logarithmic {
-        ticks::logarithmic
-    } else {
-        ticks::linear
-    };
-    for tick in ticks(scale.low, scale.high, count) {
-        let at = x + scale.fraction(tick.value).unwrap_or(0.0) as f32 * width;
-        canvas.line((at, bottom), (at, bottom + 4.0), INK, 1.0);
-        canvas.text(at, bottom + 18.0, TICK_SIZE, Anchor::Centre, &tick.label);
-    }
-    let size = fitting_size(&scale.label, LABEL_SIZE, width + 2.0 * COLUMN_GAP);
-    canvas.text(
-        x + width / 2.0,
-        bottom + 38.0,
-        size,
-        Anchor::Centre,
-        &scale.label,
-    );
 }
 
 /// What the two greys mean, ending at `right`.

@@ -5,8 +5,10 @@
 
 mod canvas;
 mod colormap;
+mod colour_bar;
 mod curve;
 mod font;
+mod grid;
 mod map;
 mod ticks;
 
