@@ -4,3 +4,4 @@ pub mod data;
 pub mod error;
 
 pub use error::{Error, Result};
+pub mod picture;
