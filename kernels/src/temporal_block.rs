@@ -401,16 +401,19 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         |window, task| {
             let (b, first) = (task / chunks, task % chunks * CHUNK);
             for n in first..(first + CHUNK).min(s.n) {
-                simd::vectorized(|| {
-                    window.load(&s, &packed, planes, shift, b, n);
-                    window.attend(&s, &packed);
-                    window.rise(&s, &packed);
-                    window.fall(&s, &packed);
-                    for (t, row) in window.h.chunks_exact(s.c).enumerate() {
-                        // SAFETY: only this task writes node n of sample b.
-                        unsafe { h.slice(((b * s.t + t) * s.n + n) * s.c, s.c) }.copy_from_slice(row);
-                    }
-                });
+                simd::vectorized(
+                    #[inline(always)]
+                    || {
+                        window.load(&s, &packed, planes, shift, b, n);
+                        window.attend(&s, &packed);
+                        window.rise(&s, &packed);
+                        window.fall(&s, &packed);
+                        for (t, row) in window.h.chunks_exact(s.c).enumerate() {
+                            // SAFETY: only this task writes node n of sample b.
+                            unsafe { h.slice(((b * s.t + t) * s.n + n) * s.c, s.c) }.copy_from_slice(row);
+                        }
+                    },
+                );
             }
         },
     );

@@ -340,18 +340,21 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
             let (b, first) = (task / chunks, task % chunks * CHUNK);
             let mut shift_sum = vec![T::ZERO; s.t * s.c];
             for n in first..(first + CHUNK).min(s.n) {
-                simd::vectorized(|| {
-                    scratch.window.load(&s, &packed, planes, shift, b, n);
-                    scratch.window.attend(&s, &packed);
-                    scratch.window.rise(&s, &packed);
-                    for (t, dx) in scratch.dx.chunks_exact_mut(s.c).enumerate() {
-                        dx.copy_from_slice(&dh[((b * s.t + t) * s.n + n) * s.c..][..s.c]);
-                    }
-                    scratch.feed_forward(&s, &weights, &backward, &mut sums);
-                    scratch.attention(&s, &weights, &backward, &mut sums);
-                    add_rows(&mut shift_sum, &scratch.dx);
-                    input_backward(&s, &packed, planes, (b, n), &scratch.dx, &mut sums.input, &dplanes);
-                });
+                simd::vectorized(
+                    #[inline(always)]
+                    || {
+                        scratch.window.load(&s, &packed, planes, shift, b, n);
+                        scratch.window.attend(&s, &packed);
+                        scratch.window.rise(&s, &packed);
+                        for (t, dx) in scratch.dx.chunks_exact_mut(s.c).enumerate() {
+                            dx.copy_from_slice(&dh[((b * s.t + t) * s.n + n) * s.c..][..s.c]);
+                        }
+                        scratch.feed_forward(&s, &weights, &backward, &mut sums);
+                        scratch.attention(&s, &weights, &backward, &mut sums);
+                        add_rows(&mut shift_sum, &scratch.dx);
+                        input_backward(&s, &packed, planes, (b, n), &scratch.dx, &mut sums.input, &dplanes);
+                    },
+                );
             }
             dshift.push(shift_sum);
         }

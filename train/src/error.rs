@@ -31,10 +31,7 @@ pub enum Error {
 impl Error {
     /// An [`Error::File`] about `path`.
     pub fn file(path: &Path, source: io::Error) -> Self {
-        Error::File {
-            path: path.to_owned(),
-            source,
-        }
+        Error::File { path: path.to_owned(), source }
     }
 
     /// The process exit code: 2 for wrong input, 130 when interrupted, 3 for a fault.

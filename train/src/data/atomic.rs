@@ -11,10 +11,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::File`] with the folder when it cannot be written to, else with `path`.
-pub fn write(
-    path: &Path,
-    content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> Result<()> {
+pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
     if path.is_dir() {
         return Err(Error::file(path, io::ErrorKind::IsADirectory.into()));
     }
@@ -27,23 +24,20 @@ pub fn write(
     // Temporary files are private by default; a result is as readable as any new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder
-        .tempfile_in(folder)
-        .map_err(|error| match error.kind() {
-            kind @ (io::ErrorKind::NotFound
-            | io::ErrorKind::PermissionDenied
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::ReadOnlyFilesystem) => Error::file(folder, kind.into()),
-            _ => Error::file(path, error),
-        })?;
+    let file = builder.tempfile_in(folder).map_err(|error| match error.kind() {
+        kind @ (io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::ReadOnlyFilesystem) => Error::file(folder, kind.into()),
+        _ => Error::file(path, error),
+    })?;
     let mut writer = BufWriter::new(file.as_file());
     content(&mut writer)
         .and_then(|()| writer.flush())
         .and_then(|()| file.as_file().sync_all())
         .map_err(|error| Error::file(path, error))?;
     drop(writer);
-    file.persist(path)
-        .map_err(|error| Error::file(path, error.error))?;
+    file.persist(path).map_err(|error| Error::file(path, error.error))?;
     Ok(())
 }
 
@@ -56,9 +50,7 @@ pub fn write_npy(path: &Path, values: &[f32], shape: &[usize]) -> Result<()> {
     use npyz::WriterBuilder;
     if shape.iter().product::<usize>() != values.len() {
         let found = values.len();
-        return Err(Error::Fault(format!(
-            "array: expected the shape {shape:?}, found {found} values"
-        )));
+        return Err(Error::Fault(format!("array: expected the shape {shape:?}, found {found} values")));
     }
     let shape: Vec<u64> = shape.iter().map(|&length| length as u64).collect();
     write(path, |file| {
@@ -84,11 +76,7 @@ mod tests {
         };
         let error = write(&path, failing).unwrap_err();
         assert_eq!(error.exit_code(), 3);
-        assert!(
-            error
-                .to_string()
-                .ends_with("result.bin: no space left on the disk")
-        );
+        assert!(error.to_string().ends_with("result.bin: no space left on the disk"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -97,12 +85,7 @@ mod tests {
     fn a_missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = write(&folder.path().join("absent/result.nc"), |_| Ok(())).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("absent: no such file or folder"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("absent: no such file or folder"), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
 

@@ -4,8 +4,7 @@ use std::io;
 use std::path::Path;
 
 use netcdf_writer::{
-    DimensionId, Error as WriterError, NcAttrValue, NcFileBuilder, NcWriteFormat, NcWriteOptions,
-    VariableId,
+    DimensionId, Error as WriterError, NcAttrValue, NcFileBuilder, NcWriteFormat, NcWriteOptions, VariableId,
 };
 
 use super::atomic;
@@ -160,32 +159,15 @@ impl<'a> Output<'a> {
         for (name, value) in self.global_attributes() {
             file.add_attribute(name, NcAttrValue::Chars(value))?;
         }
-        let lengths = [
-            self.time.values.len(),
-            self.latitude.len(),
-            self.longitude.len(),
-        ];
+        let lengths = [self.time.values.len(), self.latitude.len(), self.longitude.len()];
         let mut dimensions = Vec::with_capacity(3);
         for (name, length) in self.dimensions.iter().zip(lengths) {
             dimensions.push(file.add_dimension(*name, length as u64)?);
         }
         let (units, calendar) = (self.time.units.as_str(), self.time.calendar.as_str());
-        let time = [
-            ("standard_name", "time"),
-            ("units", units),
-            ("calendar", calendar),
-            ("axis", "T"),
-        ];
-        let latitude = [
-            ("standard_name", "latitude"),
-            ("units", "degrees_north"),
-            ("axis", "Y"),
-        ];
-        let longitude = [
-            ("standard_name", "longitude"),
-            ("units", "degrees_east"),
-            ("axis", "X"),
-        ];
+        let time = [("standard_name", "time"), ("units", units), ("calendar", calendar), ("axis", "T")];
+        let latitude = [("standard_name", "latitude"), ("units", "degrees_north"), ("axis", "Y")];
+        let longitude = [("standard_name", "longitude"), ("units", "degrees_east"), ("axis", "X")];
         self.coordinate(&mut file, 0, dimensions[0], &self.time.values, &time)?;
         self.coordinate(&mut file, 1, dimensions[1], self.latitude, &latitude)?;
         self.coordinate(&mut file, 2, dimensions[2], self.longitude, &longitude)?;
@@ -214,12 +196,8 @@ impl<'a> Output<'a> {
     }
 
     fn global_attributes(&self) -> Vec<(String, String)> {
-        let of_input = |name: &str| {
-            self.attributes
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, v)| v)
-        };
+        let of_input =
+            |name: &str| self.attributes.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v);
         let mut history = self.history.clone();
         if let Some(old) = of_input("history") {
             history = format!("{history}\n{old}");
@@ -263,11 +241,7 @@ fn add_variable(
     file.write_variable(variable, &values)
 }
 
-fn add_flag(
-    file: &mut NcFileBuilder,
-    flag: &OutputFlag,
-    dimensions: &[DimensionId],
-) -> netcdf_writer::Result<()> {
+fn add_flag(file: &mut NcFileBuilder, flag: &OutputFlag, dimensions: &[DimensionId]) -> netcdf_writer::Result<()> {
     let variable = file.add_variable::<i8>(&flag.name, dimensions)?;
     add_text(file, variable, "long_name", &flag.long_name)?;
     let values = (0..flag.meanings.len()).map(|value| value as i8).collect();
@@ -276,11 +250,6 @@ fn add_flag(
     file.write_variable(variable, flag.values)
 }
 
-fn add_text(
-    file: &mut NcFileBuilder,
-    variable: VariableId,
-    name: &str,
-    value: &str,
-) -> netcdf_writer::Result<()> {
+fn add_text(file: &mut NcFileBuilder, variable: VariableId, name: &str, value: &str) -> netcdf_writer::Result<()> {
     file.add_variable_attribute(variable, name, NcAttrValue::Chars(value.to_owned()))
 }

@@ -22,12 +22,7 @@ pub struct Clouds {
 
 impl Default for Clouds {
     fn default() -> Self {
-        Clouds {
-            fraction: 0.4,
-            radius: 2.5,
-            drift: [0.7, 1.6],
-            memory: 0.6,
-        }
+        Clouds { fraction: 0.4, radius: 2.5, drift: [0.7, 1.6], memory: 0.6 }
     }
 }
 
@@ -54,30 +49,22 @@ impl Clouds {
             if frame == 0 {
                 sky.values = noise;
             } else {
-                let at =
-                    |step: usize, axis: usize| (step as f64 * self.drift[axis]).round() as isize;
+                let at = |step: usize, axis: usize| (step as f64 * self.drift[axis]).round() as isize;
                 let moved = [0, 1].map(|axis| at(frame, axis) - at(frame - 1, axis));
                 let old = sky.shifted(moved);
                 let mixed = old.iter().zip(&noise);
-                sky.values = mixed
-                    .map(|(z, e)| (self.memory * f64::from(*z) + fresh * f64::from(*e)) as f32)
-                    .collect();
+                sky.values = mixed.map(|(z, e)| (self.memory * f64::from(*z) + fresh * f64::from(*e)) as f32).collect();
             }
             let sea = mask.nodes.iter().map(|p| (p / mask.width, p % mask.width));
             height.extend(sea.map(|(row, column)| sky.values[row * sky.width + column]));
         }
-        Ok(highest(
-            &height,
-            (self.fraction * height.len() as f64).round() as usize,
-        ))
+        Ok(highest(&height, (self.fraction * height.len() as f64).round() as usize))
     }
 
     fn check(&self) -> Result<()> {
         let unit = 0.0..=1.0;
         let refuse = |what: &str, expected: &str, found: f64| {
-            Err(Error::Input(format!(
-                "clouds: expected {what} {expected}, found {found}"
-            )))
+            Err(Error::Input(format!("clouds: expected {what} {expected}, found {found}")))
         };
         if !unit.contains(&self.fraction) {
             return refuse("a fraction", "between 0 and 1", self.fraction);
@@ -99,9 +86,7 @@ impl Clouds {
 fn highest(values: &[f32], count: usize) -> Vec<bool> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     if count > 0 && count < order.len() {
-        order.select_nth_unstable_by(count - 1, |&a, &b| {
-            values[b].total_cmp(&values[a]).then(a.cmp(&b))
-        });
+        order.select_nth_unstable_by(count - 1, |&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
     }
     let mut marked = vec![false; values.len()];
     order[..count].iter().for_each(|&i| marked[i] = true);
@@ -114,9 +99,7 @@ fn gaussian(radius: f64) -> Vec<f32> {
     let reach = (3.0 * radius).ceil() as i32;
     let weight = |x: i32| (-0.5 * (f64::from(x) / radius.max(1e-6)).powi(2)).exp();
     let power: f64 = (-reach..=reach).map(|x| weight(x).powi(2)).sum();
-    (-reach..=reach)
-        .map(|x| (weight(x) / power.sqrt()) as f32)
-        .collect()
+    (-reach..=reach).map(|x| (weight(x) / power.sqrt()) as f32).collect()
 }
 
 /// A periodic field of noise.
@@ -128,23 +111,15 @@ struct Sky {
 
 impl Sky {
     fn new(height: usize, width: usize) -> Self {
-        Sky {
-            height,
-            width,
-            values: Vec::new(),
-        }
+        Sky { height, width, values: Vec::new() }
     }
 
     /// Smooth Gaussian noise: white noise filtered along rows, then along columns.
     fn noise(&self, kernel: &[f32], random: &mut ChaCha8Rng) -> Vec<f32> {
         let cells = self.height * self.width;
         let white = StandardNormal.sample_iter(random).take(cells).collect();
-        let rows = self.filtered(white, kernel, |row, column, by| {
-            (row, (column + by) % self.width)
-        });
-        self.filtered(rows, kernel, |row, column, by| {
-            ((row + by) % self.height, column)
-        })
+        let rows = self.filtered(white, kernel, |row, column, by| (row, (column + by) % self.width));
+        self.filtered(rows, kernel, |row, column, by| ((row + by) % self.height, column))
     }
 
     fn filtered(
@@ -164,16 +139,13 @@ impl Sky {
     }
 
     fn shifted(&self, [south, east]: [isize; 2]) -> Vec<f32> {
-        let from = |position: usize, by: isize, length: usize| {
-            (position as isize - by).rem_euclid(length as isize) as usize
-        };
+        let from =
+            |position: usize, by: isize, length: usize| (position as isize - by).rem_euclid(length as isize) as usize;
         let cell = |cell: usize| {
             let row = from(cell / self.width, south, self.height);
             row * self.width + from(cell % self.width, east, self.width)
         };
-        (0..self.values.len())
-            .map(|c| self.values[cell(c)])
-            .collect()
+        (0..self.values.len()).map(|c| self.values[cell(c)]).collect()
     }
 }
 
@@ -184,8 +156,7 @@ mod tests {
     /// Fraction of the pairs of neighbours (east, or in the next frame) of hidden cells that are
     /// hidden too, on a grid all sea.
     fn togetherness(hidden: &[bool], width: usize, step: usize) -> f64 {
-        let pairs =
-            (0..hidden.len() - step).filter(|c| hidden[*c] && (step > 1 || c % width != width - 1));
+        let pairs = (0..hidden.len() - step).filter(|c| hidden[*c] && (step > 1 || c % width != width - 1));
         let pairs: Vec<usize> = pairs.collect();
         pairs.iter().filter(|&&cell| hidden[cell + step]).count() as f64 / pairs.len() as f64
     }
@@ -195,16 +166,10 @@ mod tests {
         let (height, width, frames) = (24, 32, 12);
         let mask = SeaMask::new(vec![true; height * width], height, width).unwrap();
         for fraction in [0.0, 0.123, 0.4, 1.0] {
-            let clouds = Clouds {
-                fraction,
-                ..Clouds::default()
-            };
+            let clouds = Clouds { fraction, ..Clouds::default() };
             let hidden = clouds.hide(&mask, frames, 7).unwrap();
             let cells = (frames * mask.len()) as f64;
-            assert_eq!(
-                hidden.iter().filter(|&&cell| cell).count(),
-                (fraction * cells).round() as usize
-            );
+            assert_eq!(hidden.iter().filter(|&&cell| cell).count(), (fraction * cells).round() as usize);
         }
         let clouds = Clouds::default().hide(&mask, frames, 7).unwrap();
         assert_eq!(clouds, Clouds::default().hide(&mask, frames, 7).unwrap());
@@ -212,18 +177,11 @@ mod tests {
         // Independent cells would be together in 0.4 of the pairs.
         assert!(togetherness(&clouds, width, 1) > 0.8);
         // A frame later the cloud is 2 columns east and 1 row south, and has changed.
-        let drifted = Clouds {
-            drift: [1.0, 2.0],
-            memory: 0.9,
-            ..Clouds::default()
-        };
+        let drifted = Clouds { drift: [1.0, 2.0], memory: 0.9, ..Clouds::default() };
         let drifted = drifted.hide(&mask, frames, 7).unwrap();
         let stayed = togetherness(&drifted, width, height * width);
         let followed = togetherness(&drifted, width, (height + 1) * width + 2);
-        assert!(
-            followed > 0.75 && followed > stayed + 0.05,
-            "{followed} {stayed}"
-        );
+        assert!(followed > 0.75 && followed > stayed + 0.05, "{followed} {stayed}");
     }
 
     #[test]
@@ -243,30 +201,12 @@ mod tests {
         let hidden = still.hide(&mask, 2, 0).unwrap();
         assert_eq!(hidden[..mask.len()], hidden[mask.len()..]);
         for wrong in [
-            Clouds {
-                fraction: 1.1,
-                ..still
-            },
-            Clouds {
-                memory: f64::NAN,
-                ..still
-            },
-            Clouds {
-                radius: -1.0,
-                ..still
-            },
-            Clouds {
-                drift: [f64::INFINITY, 0.0],
-                ..still
-            },
+            Clouds { fraction: 1.1, ..still },
+            Clouds { memory: f64::NAN, ..still },
+            Clouds { radius: -1.0, ..still },
+            Clouds { drift: [f64::INFINITY, 0.0], ..still },
         ] {
-            assert!(
-                wrong
-                    .hide(&mask, 2, 0)
-                    .unwrap_err()
-                    .to_string()
-                    .starts_with("clouds: expected")
-            );
+            assert!(wrong.hide(&mask, 2, 0).unwrap_err().to_string().starts_with("clouds: expected"));
         }
     }
 }

@@ -37,36 +37,22 @@ mod tests {
 
     #[test]
     fn exactly_the_rate_of_the_observed_is_hidden() {
-        for (cells, rate, expected) in [
-            (1000, 0.1, 67),
-            (1000, 0.9, 599),
-            (3, 0.5, 1),
-            (9, 0.5, 3),
-            (9, 1.0, 6),
-            (9, 0.0, 0),
-        ] {
+        for (cells, rate, expected) in
+            [(1000, 0.1, 67), (1000, 0.9, 599), (3, 0.5, 1), (9, 0.5, 3), (9, 1.0, 6), (9, 0.0, 0)]
+        {
             let observed: Vec<bool> = (0..cells).map(|cell| cell % 3 != 0).collect();
             let hidden = hide_exact(&observed, rate, &mut generator(1, 2, 3));
             assert_eq!(count(&hidden), expected, "{cells} {rate}");
-            assert!(
-                hidden
-                    .iter()
-                    .zip(&observed)
-                    .all(|(hidden, observed)| *observed || !hidden)
-            );
+            assert!(hidden.iter().zip(&observed).all(|(hidden, observed)| *observed || !hidden));
         }
-        assert_eq!(
-            count(&hide_exact(&[false; 4], 0.5, &mut generator(0, 0, 0))),
-            0
-        );
+        assert_eq!(count(&hide_exact(&[false; 4], 0.5, &mut generator(0, 0, 0))), 0);
         assert!(hide_exact(&[], 0.5, &mut generator(0, 0, 0)).is_empty());
     }
 
     #[test]
     fn masks_repeat_for_the_same_sample_and_differ_between_samples() {
         let observed = vec![true; 500];
-        let draw =
-            |seed, step, sample| hide_exact(&observed, 0.5, &mut generator(seed, step, sample));
+        let draw = |seed, step, sample| hide_exact(&observed, 0.5, &mut generator(seed, step, sample));
         assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
         for other in [draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4)] {
             assert_ne!(draw(1, 2, 3), other);
@@ -78,15 +64,9 @@ mod tests {
         let mut times = [0; 40];
         for step in 0..4000 {
             let hidden = hide_exact(&[true; 40], 0.25, &mut generator(9, step, 0));
-            times
-                .iter_mut()
-                .zip(hidden)
-                .for_each(|(times, hidden)| *times += usize::from(hidden));
+            times.iter_mut().zip(hidden).for_each(|(times, hidden)| *times += usize::from(hidden));
         }
         // 1000 expected of each; the standard deviation is 27.
-        assert!(
-            times.iter().all(|times| (860..1140).contains(times)),
-            "{times:?}"
-        );
+        assert!(times.iter().all(|times| (860..1140).contains(times)), "{times:?}");
     }
 }

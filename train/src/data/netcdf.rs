@@ -75,11 +75,7 @@ pub fn read_mask(path: &Path, variable: &str) -> Result<(Vec<bool>, usize, usize
         let grid = Grid::of(&source.file, variable, found, false)?;
         let mask = grid_values(source, variable, found, &grid)?;
         let [_, height, width] = grid.shape;
-        Ok((
-            mask.iter().map(|v| !v.is_nan() && *v != 0.0).collect(),
-            height,
-            width,
-        ))
+        Ok((mask.iter().map(|v| !v.is_nan() && *v != 0.0).collect(), height, width))
     })
 }
 
@@ -89,28 +85,18 @@ const DEFAULT_FILL: f64 = 9.96e36;
 /// Why a file could not be used, as the end of a sentence that begins with its path.
 type Refusal = String;
 
-fn with_file<T>(
-    path: &Path,
-    work: impl FnOnce(&Source) -> std::result::Result<T, Refusal>,
-) -> Result<T> {
-    let metadata = File::open(path)
-        .and_then(|file| file.metadata())
-        .map_err(|error| Error::file(path, error))?;
+fn with_file<T>(path: &Path, work: impl FnOnce(&Source) -> std::result::Result<T, Refusal>) -> Result<T> {
+    let metadata = File::open(path).and_then(|file| file.metadata()).map_err(|error| Error::file(path, error))?;
     if metadata.is_dir() {
         return Err(Error::file(path, std::io::ErrorKind::IsADirectory.into()));
     }
     let attempt = || match NcFile::open(path) {
         Ok(file) => {
-            let source = Source {
-                file,
-                bytes: metadata.len(),
-            };
+            let source = Source { file, bytes: metadata.len() };
             source.check_complete(path)?;
             work(&source)
         }
-        Err(netcdf_reader::Error::InvalidMagic) => {
-            Err("expected a NetCDF file, found another format".into())
-        }
+        Err(netcdf_reader::Error::InvalidMagic) => Err("expected a NetCDF file, found another format".into()),
         Err(error) => Err(damaged(&error)),
     };
     // A damaged file must end in a sentence even where the reader does not foresee the damage.
@@ -128,11 +114,7 @@ fn damaged(error: &dyn std::fmt::Display) -> Refusal {
 }
 
 fn lookup<'f>(source: &'f Source, name: &str) -> std::result::Result<&'f NcVariable, Refusal> {
-    let found = source
-        .file
-        .root_group()
-        .ok()
-        .and_then(|root| root.variable(name));
+    let found = source.file.root_group().ok().and_then(|root| root.variable(name));
     if let Some(variable) = found {
         return match variable.dtype() {
             NcType::Byte
@@ -145,22 +127,15 @@ fn lookup<'f>(source: &'f Source, name: &str) -> std::result::Result<&'f NcVaria
             | NcType::UInt64
             | NcType::Float
             | NcType::Double => Ok(variable),
-            other => Err(format!(
-                "variable `{name}`: expected numbers, found the type {other:?}"
-            )),
+            other => Err(format!("variable `{name}`: expected numbers, found the type {other:?}")),
         };
     }
     let data = list(source)?.into_iter().filter(|info| !info.is_coordinate);
     let names: Vec<String> = data.map(|info| info.name).collect();
     if names.is_empty() {
-        return Err(format!(
-            "variable `{name}` not found; the file has no data variables"
-        ));
+        return Err(format!("variable `{name}` not found; the file has no data variables"));
     }
-    Err(format!(
-        "variable `{name}` not found; the file has: {}",
-        names.join(", ")
-    ))
+    Err(format!("variable `{name}` not found; the file has: {}", names.join(", ")))
 }
 
 fn read_field(source: &Source, name: &str) -> std::result::Result<Field, Refusal> {
@@ -169,17 +144,12 @@ fn read_field(source: &Source, name: &str) -> std::result::Result<Field, Refusal
     let [frames, height, width] = grid.shape;
     let values = grid_values(source, name, variable, &grid)?;
     if values.iter().all(|value| value.is_nan()) {
-        return Err(format!(
-            "variable `{name}`: expected data, found only missing values"
-        ));
+        return Err(format!("variable `{name}`: expected data, found only missing values"));
     }
     let Some(time) = &grid.time else {
-        return Err(format!(
-            "variable `{name}`: expected a time dimension, found none"
-        ));
+        return Err(format!("variable `{name}`: expected a time dimension, found none"));
     };
-    let names = [time, &grid.latitude, &grid.longitude]
-        .map(|axis| variable.dimensions()[axis.position].name.clone());
+    let names = [time, &grid.latitude, &grid.longitude].map(|axis| variable.dimensions()[axis.position].name.clone());
     Ok(Field {
         name: variable.name.clone(),
         long_name: text(variable, "long_name"),
@@ -201,22 +171,15 @@ fn time_axis(source: &Source, axis: &Axis) -> std::result::Result<TimeAxis, Refu
     let values = coordinate_values(source, axis)?;
     let units = text(axis.coordinate, "units").unwrap_or_default();
     let calendar = text(axis.coordinate, "calendar").unwrap_or_else(|| "standard".into());
-    TimeAxis::decode(values, &units, &calendar)
-        .map_err(|refusal| format!("variable `{}`: {refusal}", axis.path))
+    TimeAxis::decode(values, &units, &calendar).map_err(|refusal| format!("variable `{}`: {refusal}", axis.path))
 }
 
 fn coordinate_values(source: &Source, axis: &Axis) -> std::result::Result<Vec<f64>, Refusal> {
     source.check_size(axis.coordinate)?;
-    let array = source
-        .file
-        .read_variable_unpacked(&axis.path)
-        .map_err(|error| damaged(&error))?;
+    let array = source.file.read_variable_unpacked(&axis.path).map_err(|error| damaged(&error))?;
     let values: Vec<f64> = array.iter().copied().collect();
     match values.iter().find(|value| !value.is_finite()) {
-        Some(value) => Err(format!(
-            "variable `{}`: expected finite coordinates, found {value}",
-            axis.path
-        )),
+        Some(value) => Err(format!("variable `{}`: expected finite coordinates, found {value}", axis.path)),
         None => Ok(values),
     }
 }
@@ -229,10 +192,7 @@ fn grid_values(
     grid: &Grid,
 ) -> std::result::Result<Vec<f32>, Refusal> {
     source.check_size(variable)?;
-    let mut array = source
-        .file
-        .read_variable_unpacked_masked(name)
-        .map_err(|error| damaged(&error))?;
+    let mut array = source.file.read_variable_unpacked_masked(name).map_err(|error| damaged(&error))?;
     let is_float = matches!(variable.dtype(), NcType::Float | NcType::Double);
     if is_float && variable.attribute("_FillValue").is_none() {
         array.mapv_inplace(|v| if v.abs() > DEFAULT_FILL { f64::NAN } else { v });
@@ -246,16 +206,10 @@ fn grid_values(
         finite if finite.is_finite() => finite,
         _ => f32::NAN,
     };
-    Ok(array
-        .permuted_axes(order)
-        .iter()
-        .map(missing_unless_finite)
-        .collect())
+    Ok(array.permuted_axes(order).iter().map(missing_unless_finite).collect())
 }
 
 fn text_attributes(source: &Source) -> Vec<(String, String)> {
     let attributes = source.file.global_attributes().unwrap_or_default().iter();
-    attributes
-        .filter_map(|a| Some((a.name.clone(), a.value.as_string()?)))
-        .collect()
+    attributes.filter_map(|a| Some((a.name.clone(), a.value.as_string()?))).collect()
 }

@@ -32,11 +32,7 @@ impl Transform {
         let mut refused = 0;
         for value in values {
             refused += usize::from(*value <= 0.0);
-            *value = if *value > 0.0 {
-                value.log10()
-            } else {
-                f32::NAN
-            };
+            *value = if *value > 0.0 { value.log10() } else { f32::NAN };
         }
         refused
     }
@@ -44,9 +40,7 @@ impl Transform {
     /// Takes transformed values back to the variable's own units, in place.
     pub fn invert(self, values: &mut [f32]) {
         if self == Transform::Log10 {
-            values
-                .iter_mut()
-                .for_each(|value| *value = 10f32.powf(*value));
+            values.iter_mut().for_each(|value| *value = 10f32.powf(*value));
         }
     }
 }
@@ -71,10 +65,7 @@ impl SeaMask {
     /// [`Error::Input`] when the mask has another size or no sea.
     pub fn new(sea: Vec<bool>, height: usize, width: usize) -> Result<Self> {
         if sea.len() != height * width {
-            return Err(Error::Input(format!(
-                "sea mask: expected {height} x {width} pixels, found {}",
-                sea.len()
-            )));
+            return Err(Error::Input(format!("sea mask: expected {height} x {width} pixels, found {}", sea.len())));
         }
         let nodes: Vec<usize> = (0..sea.len()).filter(|&pixel| sea[pixel]).collect();
         if nodes.is_empty() {
@@ -82,12 +73,7 @@ impl SeaMask {
                 "sea mask: expected at least one sea pixel, found none in {height} x {width}"
             )));
         }
-        Ok(SeaMask {
-            height,
-            width,
-            sea,
-            nodes,
-        })
+        Ok(SeaMask { height, width, sea, nodes })
     }
 
     /// The pixels of `field` missing in less than `threshold` of `frames`.
@@ -107,10 +93,7 @@ impl SeaMask {
             }
         }
         let total = frames.len() as f64;
-        let sea: Vec<bool> = missing
-            .iter()
-            .map(|&n| (n as f64 / total) < threshold)
-            .collect();
+        let sea: Vec<bool> = missing.iter().map(|&n| (n as f64 / total) < threshold).collect();
         if !sea.contains(&true) {
             return Err(Error::Input(format!(
                 "variable `{}`: expected pixels missing in less than {threshold} of the frames \
@@ -187,12 +170,7 @@ impl Series {
         for value in values.iter_mut().filter(|value| value.is_nan()) {
             *value = 0.0;
         }
-        Ok(Series {
-            frames: field.frames,
-            nodes: mask.len(),
-            values,
-            observed,
-        })
+        Ok(Series { frames: field.frames, nodes: mask.len(), values, observed })
     }
 }
 
@@ -217,12 +195,8 @@ impl Statistics {
     pub fn of(series: &Series, frames: Range<usize>) -> Result<Self> {
         check_frames(&frames, series.frames)?;
         let n = series.nodes;
-        let mut statistics = Statistics {
-            mean: vec![0.0; n],
-            std: vec![1.0; n],
-            low: vec![0.0; n],
-            high: vec![0.0; n],
-        };
+        let mut statistics =
+            Statistics { mean: vec![0.0; n], std: vec![1.0; n], low: vec![0.0; n], high: vec![0.0; n] };
         for node in 0..n {
             let cells = frames.clone().map(|frame| frame * n + node);
             let observed = cells.filter(|&cell| series.observed[cell]);
@@ -260,18 +234,13 @@ pub fn stencil(mask: &SeaMask) -> Csr {
     for (node, &pixel) in mask.nodes.iter().enumerate() {
         number[pixel] = node as u32;
     }
-    let mut graph = Csr {
-        offsets: vec![0],
-        neighbours: Vec::with_capacity(9 * mask.len()),
-    };
+    let mut graph = Csr { offsets: vec![0], neighbours: Vec::with_capacity(9 * mask.len()) };
     for &pixel in &mask.nodes {
         let (row, column) = (pixel / mask.width, pixel % mask.width);
         for r in row.saturating_sub(1)..(row + 2).min(mask.height) {
             let columns = column.saturating_sub(1)..(column + 2).min(mask.width);
             let pixels = columns.map(|c| r * mask.width + c);
-            graph
-                .neighbours
-                .extend(pixels.filter(|&p| mask.sea[p]).map(|p| number[p]));
+            graph.neighbours.extend(pixels.filter(|&p| mask.sea[p]).map(|p| number[p]));
         }
         graph.offsets.push(graph.neighbours.len() as u32);
     }

@@ -1,8 +1,6 @@
 //! The time axis: CF time coordinates decoded to calendar dates (CF Conventions, section 4.4).
 
-use netcdf_reader::cf::time::{
-    CfCalendar, CfDateTime, CfTimeRef, decode_time_exact, parse_time_units,
-};
+use netcdf_reader::cf::time::{CfCalendar, CfDateTime, CfTimeRef, decode_time_exact, parse_time_units};
 
 /// A date and time of day in the calendar of its [`TimeAxis`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,11 +46,7 @@ impl TimeAxis {
     /// # Errors
     /// What is wrong with the units, the calendar or a value, as the end of a sentence that the
     /// caller begins with the file and the variable.
-    pub fn decode(
-        values: Vec<f64>,
-        units: &str,
-        calendar: &str,
-    ) -> std::result::Result<Self, String> {
+    pub fn decode(values: Vec<f64>, units: &str, calendar: &str) -> std::result::Result<Self, String> {
         let reference = reference(units, calendar)?;
         if let Some(i) = (1..values.len()).find(|&i| values[i] <= values[i - 1]) {
             let (before, here) = (values[i - 1], values[i]);
@@ -91,9 +85,7 @@ fn reference(units: &str, calendar: &str) -> std::result::Result<CfTimeRef, Stri
                              all_leap, 366_day, 360_day";
     let name = calendar.trim().to_lowercase();
     if !CALENDARS.split(", ").any(|known| known == name) {
-        return Err(format!(
-            "expected a calendar of {CALENDARS}, found `{calendar}`"
-        ));
+        return Err(format!("expected a calendar of {CALENDARS}, found `{calendar}`"));
     }
     let expected = || {
         format!(
@@ -115,19 +107,13 @@ fn without_zone(units: &str) -> Option<String> {
     let (date, joined) = date.split_once('T').unwrap_or((date, ""));
     let clock: String = [joined].iter().chain(clock).copied().collect();
     let zones = ["Z", "UTC", "GMT", "+00:00", "+00", "+0:00"];
-    let time = zones
-        .iter()
-        .find_map(|zone| clock.strip_suffix(zone))
-        .unwrap_or(&clock);
+    let time = zones.iter().find_map(|zone| clock.strip_suffix(zone)).unwrap_or(&clock);
     // A fraction of zeros is common and carries nothing.
     let time = match time.split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
         _ => time,
     };
-    let plain = units.is_ascii()
-        && time
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b":.".contains(&b));
+    let plain = units.is_ascii() && time.bytes().all(|b| b.is_ascii_digit() || b":.".contains(&b));
     let time = match time {
         "" => "0:0".to_owned(),
         hour if !hour.contains(':') => format!("{hour}:0"),
@@ -187,16 +173,9 @@ mod tests {
             "Hours since 2020-01-01 00:00:00+00:00",
             "hours since 2020-01-01 00",
         ] {
-            assert_eq!(
-                ymd(units, "gregorian", 24.0 * 60.0),
-                (2020, 3, 1, 61),
-                "{units}"
-            );
+            assert_eq!(ymd(units, "gregorian", 24.0 * 60.0), (2020, 3, 1, 61), "{units}");
         }
-        assert_eq!(
-            ymd("minutes since 2019-12-31 23:30", "standard", 30.0),
-            (2020, 1, 1, 1)
-        );
+        assert_eq!(ymd("minutes since 2019-12-31 23:30", "standard", 30.0), (2020, 1, 1, 1));
         let axis = TimeAxis::decode(vec![0.5], "days since 2000-06-30", "standard").unwrap();
         assert_eq!((axis.dates[0].hour, axis.dates[0].day), (12, 30));
     }

@@ -33,21 +33,14 @@ pub fn split(frames: usize, share: TrainShare) -> Result<Split> {
             (fraction * frames as f64).round() as usize
         }
         TrainShare::Fraction(fraction) => {
-            return Err(Error::Input(format!(
-                "training share: expected a fraction between 0 and 1, found {fraction}"
-            )));
+            return Err(Error::Input(format!("training share: expected a fraction between 0 and 1, found {fraction}")));
         }
         TrainShare::Frames(train) => train,
     };
     if train == 0 || train > frames {
-        return Err(Error::Input(format!(
-            "training share: expected 1 to {frames} frames, found {train}"
-        )));
+        return Err(Error::Input(format!("training share: expected 1 to {frames} frames, found {train}")));
     }
-    Ok(Split {
-        train: 0..train,
-        test: train..frames,
-    })
+    Ok(Split { train: 0..train, test: train..frames })
 }
 
 /// First frames of the windows of `length` frames that lie wholly inside `frames`, every `stride`
@@ -56,12 +49,7 @@ pub fn split(frames: usize, share: TrainShare) -> Result<Split> {
 /// # Errors
 /// [`Error::Input`] when the window or the stride is 0 or the window is longer than the record;
 /// `part` names the frames in the message, such as `training`.
-pub fn starts(
-    frames: &Range<usize>,
-    length: usize,
-    stride: usize,
-    part: &str,
-) -> Result<Vec<usize>> {
+pub fn starts(frames: &Range<usize>, length: usize, stride: usize, part: &str) -> Result<Vec<usize>> {
     if length == 0 || stride == 0 {
         return Err(Error::Input(format!(
             "expected a window and a stride of at least 1 frame, found window = {length}, \
@@ -69,14 +57,9 @@ pub fn starts(
         )));
     }
     if length > frames.len() {
-        return Err(Error::Input(format!(
-            "window = {length} frames, the {part} record has {}",
-            frames.len()
-        )));
+        return Err(Error::Input(format!("window = {length} frames, the {part} record has {}", frames.len())));
     }
-    Ok((frames.start..=frames.end - length)
-        .step_by(stride)
-        .collect())
+    Ok((frames.start..=frames.end - length).step_by(stride).collect())
 }
 
 /// As [`starts`], with the last window moved or added to end with the record, so that every
@@ -84,12 +67,7 @@ pub fn starts(
 ///
 /// # Errors
 /// As [`starts`], and [`Error::Input`] when a stride longer than the window would leave gaps.
-pub fn covering(
-    frames: &Range<usize>,
-    length: usize,
-    stride: usize,
-    part: &str,
-) -> Result<Vec<usize>> {
+pub fn covering(frames: &Range<usize>, length: usize, stride: usize, part: &str) -> Result<Vec<usize>> {
     let mut starts = starts(frames, length, stride, part)?;
     if stride > length {
         return Err(Error::Input(format!(
@@ -110,10 +88,7 @@ mod tests {
     #[test]
     fn training_and_test_windows_share_no_frame() {
         let split = split(300, TrainShare::Fraction(0.73)).unwrap();
-        assert_eq!(
-            (split.train.clone(), split.test.clone()),
-            (0..219, 219..300)
-        );
+        assert_eq!((split.train.clone(), split.test.clone()), (0..219, 219..300));
         let train = starts(&split.train, 46, 1, "training").unwrap();
         let test = starts(&split.test, 46, 1, "test").unwrap();
         assert_eq!((train.len(), train[0], train[173] + 46), (174, 0, 219));
@@ -122,32 +97,20 @@ mod tests {
 
     #[test]
     fn covering_windows_reach_every_frame() {
-        for (range, length, stride) in
-            [(0..100, 46, 23), (3..50, 5, 5), (0..7, 7, 3), (2..12, 4, 1)]
-        {
+        for (range, length, stride) in [(0..100, 46, 23), (3..50, 5, 5), (0..7, 7, 3), (2..12, 4, 1)] {
             let starts = covering(&range, length, stride, "whole").unwrap();
             let covered = |frame| starts.iter().any(|&s| (s..s + length).contains(&frame));
             assert!(range.clone().all(covered), "{range:?} {length} {stride}");
             assert!(starts.windows(2).all(|pair| pair[0] < pair[1]));
-            assert!(
-                starts
-                    .iter()
-                    .all(|&s| s >= range.start && s + length <= range.end)
-            );
+            assert!(starts.iter().all(|&s| s >= range.start && s + length <= range.end));
         }
-        assert_eq!(
-            covering(&(0..100), 46, 23, "whole").unwrap(),
-            [0, 23, 46, 54]
-        );
+        assert_eq!(covering(&(0..100), 46, 23, "whole").unwrap(), [0, 23, 46, 54]);
     }
 
     #[test]
     fn impossible_cuts_are_refused_with_numbers() {
         let error = starts(&(0..30), 46, 1, "training").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "window = 46 frames, the training record has 30"
-        );
+        assert_eq!(error.to_string(), "window = 46 frames, the training record has 30");
         assert_eq!(error.exit_code(), 2);
         assert!(covering(&(0..30), 5, 6, "whole").is_err());
         assert!(starts(&(0..30), 0, 1, "whole").is_err());

@@ -3,9 +3,7 @@
 use super::{font, invalid};
 use std::io;
 use std::path::Path;
-use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Rect, Stroke, Transform,
-};
+use tiny_skia::{Color, FillRule, LineCap, LineJoin, Paint, PathBuilder, Pixmap, Rect, Stroke, Transform};
 
 /// sRGB and opacity.
 pub(super) type Colour = [u8; 4];
@@ -26,30 +24,22 @@ pub(super) struct Canvas {
 }
 
 fn paint(colour: Colour) -> Paint<'static> {
-    let mut paint = Paint {
-        anti_alias: true,
-        ..Paint::default()
-    };
+    let mut paint = Paint { anti_alias: true, ..Paint::default() };
     paint.set_color_rgba8(colour[0], colour[1], colour[2], colour[3]);
     paint
 }
 
 impl Canvas {
     pub(super) fn new(width: f32, height: f32) -> io::Result<Self> {
-        let mut pixmap =
-            Pixmap::new(width.ceil() as u32, height.ceil() as u32).ok_or_else(|| {
-                invalid(format!(
-                    "a picture of {width} x {height} pixels cannot be made"
-                ))
-            })?;
+        let mut pixmap = Pixmap::new(width.ceil() as u32, height.ceil() as u32)
+            .ok_or_else(|| invalid(format!("a picture of {width} x {height} pixels cannot be made")))?;
         pixmap.fill(Color::WHITE);
         Ok(Self { pixmap })
     }
 
     pub(super) fn rectangle(&mut self, x: f32, y: f32, width: f32, height: f32, colour: Colour) {
         if let Some(rect) = Rect::from_xywh(x, y, width, height) {
-            self.pixmap
-                .fill_rect(rect, &paint(colour), Transform::identity(), None);
+            self.pixmap.fill_rect(rect, &paint(colour), Transform::identity(), None);
         }
     }
 
@@ -63,15 +53,9 @@ impl Canvas {
 
     /// Several open lines in one stroke.
     pub(super) fn lines(&mut self, lines: &[Vec<(f32, f32)>], colour: Colour, width: f32) {
-        let stroke = Stroke {
-            width,
-            line_cap: LineCap::Round,
-            line_join: LineJoin::Round,
-            ..Stroke::default()
-        };
+        let stroke = Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
         if let Some(path) = trace(lines, false) {
-            self.pixmap
-                .stroke_path(&path, &paint(colour), &stroke, Transform::identity(), None);
+            self.pixmap.stroke_path(&path, &paint(colour), &stroke, Transform::identity(), None);
         }
     }
 
@@ -81,25 +65,13 @@ impl Canvas {
 
     pub(super) fn polygon(&mut self, corners: Vec<(f32, f32)>, colour: Colour) {
         if let Some(path) = trace(&[corners], true) {
-            self.pixmap.fill_path(
-                &path,
-                &paint(colour),
-                FillRule::Winding,
-                Transform::identity(),
-                None,
-            );
+            self.pixmap.fill_path(&path, &paint(colour), FillRule::Winding, Transform::identity(), None);
         }
     }
 
     pub(super) fn disc(&mut self, x: f32, y: f32, radius: f32, colour: Colour) {
         if let Some(path) = PathBuilder::from_circle(x, y, radius) {
-            self.pixmap.fill_path(
-                &path,
-                &paint(colour),
-                FillRule::Winding,
-                Transform::identity(),
-                None,
-            );
+            self.pixmap.fill_path(&path, &paint(colour), FillRule::Winding, Transform::identity(), None);
         }
     }
 
@@ -120,12 +92,7 @@ impl Canvas {
 
     /// A line of text that reads upwards, centred on `y`, with its baseline at `x`.
     pub(super) fn text_upwards(&mut self, x: f32, y: f32, size: f32, text: &str) {
-        self.write(
-            text,
-            size,
-            Anchor::Centre,
-            Transform::from_rotate(-90.0).post_translate(x, y),
-        );
+        self.write(text, size, Anchor::Centre, Transform::from_rotate(-90.0).post_translate(x, y));
     }
 
     fn write(&mut self, text: &str, size: f32, anchor: Anchor, place: Transform) {
@@ -135,13 +102,7 @@ impl Canvas {
             Anchor::Right => -font::width(text, size),
         };
         if let Some(path) = font::outline(text, size) {
-            self.pixmap.fill_path(
-                &path,
-                &paint(INK),
-                FillRule::Winding,
-                place.pre_translate(shift, 0.0),
-                None,
-            );
+            self.pixmap.fill_path(&path, &paint(INK), FillRule::Winding, place.pre_translate(shift, 0.0), None);
         }
     }
 
@@ -159,11 +120,7 @@ fn trace(lines: &[Vec<(f32, f32)>], closed: bool) -> Option<tiny_skia::Path> {
     let mut path = PathBuilder::new();
     for line in lines {
         for (i, &(x, y)) in line.iter().enumerate() {
-            if i == 0 {
-                path.move_to(x, y)
-            } else {
-                path.line_to(x, y)
-            }
+            if i == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
         }
         if closed {
             path.close();
@@ -175,9 +132,5 @@ fn trace(lines: &[Vec<(f32, f32)>], closed: bool) -> Option<tiny_skia::Path> {
 /// The size, at most `size`, at which `text` is no wider than `room`.
 pub(super) fn fitting_size(text: &str, size: f32, room: f32) -> f32 {
     let width = font::width(text, size);
-    if width > room {
-        size * room / width
-    } else {
-        size
-    }
+    if width > room { size * room / width } else { size }
 }

@@ -19,13 +19,12 @@ pub enum Colormap {
 }
 
 const VIRIDIS: &[u32] = &[
-    0x440154, 0x481467, 0x482576, 0x453781, 0x404688, 0x39558c, 0x33638d, 0x2d718e, 0x287d8e,
-    0x238a8d, 0x1f968b, 0x20a386, 0x29af7f, 0x3dbc74, 0x56c667, 0x75d054, 0x95d840, 0xb8de29,
-    0xdce319, 0xfde725,
+    0x440154, 0x481467, 0x482576, 0x453781, 0x404688, 0x39558c, 0x33638d, 0x2d718e, 0x287d8e, 0x238a8d, 0x1f968b,
+    0x20a386, 0x29af7f, 0x3dbc74, 0x56c667, 0x75d054, 0x95d840, 0xb8de29, 0xdce319, 0xfde725,
 ];
 const THERMAL: &[u32] = &[
-    0x042333, 0x0c2a63, 0x2c3395, 0x533f9b, 0x744992, 0x93548c, 0xb15f82, 0xd06a6e, 0xeb7958,
-    0xf69546, 0xfbb43d, 0xf5d64a, 0xe8fa5b,
+    0x042333, 0x0c2a63, 0x2c3395, 0x533f9b, 0x744992, 0x93548c, 0xb15f82, 0xd06a6e, 0xeb7958, 0xf69546, 0xfbb43d,
+    0xf5d64a, 0xe8fa5b,
 ];
 const BALANCE_LOW: &[u32] = &[0x123c8c, 0x2f74c0, 0x7fb0d8, 0xc3daeb, 0xf5f3f1];
 const BALANCE_HIGH: &[u32] = &[0xf5f3f1, 0xf6d0bd, 0xe79c7d, 0xcb5a4c, 0x8a1a2b];
@@ -69,24 +68,15 @@ impl Scale {
 
     /// The sRGB colour of `value`; [`MISSING`] where it has no place on the scale.
     pub fn colour(&self, value: f64) -> [u8; 3] {
-        self.fraction(value)
-            .map_or(MISSING, |f| self.colormap.colour(f))
+        self.fraction(value).map_or(MISSING, |f| self.colormap.colour(f))
     }
 
     pub(super) fn check(&self) -> io::Result<()> {
         let ordered = self.low < self.high && self.low.is_finite() && self.high.is_finite();
         if !ordered || (self.logarithmic && self.low <= 0.0) {
-            let kind = if self.logarithmic {
-                "logarithmic"
-            } else {
-                "linear"
-            };
-            let Self {
-                low, high, label, ..
-            } = self;
-            return Err(invalid(format!(
-                "scale `{label}`: {low} to {high} is no range for a {kind} scale"
-            )));
+            let kind = if self.logarithmic { "logarithmic" } else { "linear" };
+            let Self { low, high, label, .. } = self;
+            return Err(invalid(format!("scale `{label}`: {low} to {high} is no range for a {kind} scale")));
         }
         Ok(())
     }
@@ -99,27 +89,17 @@ fn ramp(anchors: &[u32], fraction: f64) -> [u8; 3] {
     let (from, to) = (lab(0)[0], lab(last)[0]);
     let lightness = from + fraction * (to - from);
     let place = |l: f64| (l - from) / (to - from);
-    let next = (1..last)
-        .find(|&i| place(lab(i)[0]) >= fraction)
-        .unwrap_or(last);
+    let next = (1..last).find(|&i| place(lab(i)[0]) >= fraction).unwrap_or(last);
     let (a, b) = (lab(next - 1), lab(next));
     let t = (lightness - a[0]) / (b[0] - a[0]);
-    srgb([
-        lightness,
-        a[1] + t * (b[1] - a[1]),
-        a[2] + t * (b[2] - a[2]),
-    ])
+    srgb([lightness, a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2])])
 }
 
 /// OKLab coordinates of an sRGB colour written 0xrrggbb.
 fn oklab(colour: u32) -> [f64; 3] {
     let linear = |shift: u32| {
         let c = f64::from(colour >> shift & 0xff) / 255.0;
-        if c <= 0.04045 {
-            c / 12.92
-        } else {
-            ((c + 0.055) / 1.055).powf(2.4)
-        }
+        if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
     };
     let (r, g, b) = (linear(16), linear(8), linear(0));
     let l = (0.412_221_470_8 * r + 0.536_332_536_3 * g + 0.051_445_992_9 * b).cbrt();
@@ -143,11 +123,7 @@ fn srgb([lightness, a, b]: [f64; 3]) -> [u8; 3] {
         -0.004_196_086_3 * l - 0.703_418_614_7 * m + 1.707_614_701_0 * s,
     ];
     linear.map(|c| {
-        let c = if c <= 0.003_130_8 {
-            12.92 * c
-        } else {
-            1.055 * c.powf(1.0 / 2.4) - 0.055
-        };
+        let c = if c <= 0.003_130_8 { 12.92 * c } else { 1.055 * c.powf(1.0 / 2.4) - 0.055 };
         (255.0 * c.clamp(0.0, 1.0)).round() as u8
     })
 }
@@ -176,29 +152,19 @@ mod tests {
             let step = (lightness(map, 100) - lightness(map, 0)) / 100.0;
             for i in 0..100 {
                 let found = lightness(map, i + 1) - lightness(map, i);
-                assert!(
-                    (found - step).abs() < 0.6 * step,
-                    "{map:?} at {i}: {found} instead of {step}"
-                );
+                assert!((found - step).abs() < 0.6 * step, "{map:?} at {i}: {found} instead of {step}");
             }
         }
         for i in 0..50 {
             assert!(lightness(Colormap::Balance, i + 1) > lightness(Colormap::Balance, i));
-            assert!(
-                lightness(Colormap::Balance, 50 + i + 1) < lightness(Colormap::Balance, 50 + i)
-            );
+            assert!(lightness(Colormap::Balance, 50 + i + 1) < lightness(Colormap::Balance, 50 + i));
         }
     }
 
     #[test]
     fn logarithmic_scale_has_the_geometric_mean_in_the_middle() {
-        let mut scale = Scale {
-            low: 0.01,
-            high: 100.0,
-            logarithmic: true,
-            colormap: Colormap::Viridis,
-            label: "Chl-a".into(),
-        };
+        let mut scale =
+            Scale { low: 0.01, high: 100.0, logarithmic: true, colormap: Colormap::Viridis, label: "Chl-a".into() };
         assert!((scale.fraction(1.0).unwrap() - 0.5).abs() < 1e-12);
         assert_eq!(scale.fraction(0.0), None);
         assert_eq!(scale.colour(f64::NAN), MISSING);

@@ -12,14 +12,7 @@ const TICK_SIZE: f32 = 13.0;
 pub(super) const BAR_BLOCK: f32 = 70.0;
 
 /// A horizontal colour bar with ticks and label below it, pointed at an end that values go beyond.
-pub(super) fn colour_bar(
-    canvas: &mut Canvas,
-    x: f32,
-    y: f32,
-    width: f32,
-    scale: &Scale,
-    beyond: [bool; 2],
-) {
+pub(super) fn colour_bar(canvas: &mut Canvas, x: f32, y: f32, width: f32, scale: &Scale, beyond: [bool; 2]) {
     let y = (y + 10.0).round();
     let [x, width] = [x.round(), width.round()];
     let point = BAR_HEIGHT * 0.75;
@@ -32,15 +25,8 @@ pub(super) fn colour_bar(
     for (end, edge, tip) in [(0, x, x - point), (1, x + width, x + width + point)] {
         if beyond[end] {
             let [r, g, b] = scale.colormap.colour(end as f64);
-            canvas.polygon(
-                vec![(edge, top), (tip, middle), (edge, bottom)],
-                [r, g, b, 0xff],
-            );
-            canvas.lines(
-                &[vec![(edge, top), (tip, middle), (edge, bottom)]],
-                INK,
-                1.0,
-            );
+            canvas.polygon(vec![(edge, top), (tip, middle), (edge, bottom)], [r, g, b, 0xff]);
+            canvas.lines(&[vec![(edge, top), (tip, middle), (edge, bottom)]], INK, 1.0);
         } else {
             canvas.line((edge, top), (edge, bottom), INK, 1.0);
         }
@@ -49,22 +35,12 @@ pub(super) fn colour_bar(
         canvas.line((x, edge), (x + width, edge), INK, 1.0);
     }
     let count = (width / 70.0).clamp(2.0, 9.0) as usize;
-    let ticks = if scale.logarithmic {
-        ticks::logarithmic
-    } else {
-        ticks::linear
-    };
+    let ticks = if scale.logarithmic { ticks::logarithmic } else { ticks::linear };
     for tick in ticks(scale.low, scale.high, count) {
         let at = x + scale.fraction(tick.value).unwrap_or(0.0) as f32 * width;
         canvas.line((at, bottom), (at, bottom + 4.0), INK, 1.0);
         canvas.text(at, bottom + 18.0, TICK_SIZE, Anchor::Centre, &tick.label);
     }
     let size = fitting_size(&scale.label, LABEL_SIZE, width + 40.0);
-    canvas.text(
-        x + width / 2.0,
-        bottom + 38.0,
-        size,
-        Anchor::Centre,
-        &scale.label,
-    );
+    canvas.text(x + width / 2.0, bottom + 38.0, size, Anchor::Centre, &scale.label);
 }

@@ -14,9 +14,7 @@ const TICK_SIZE: f32 = 13.5;
 const LEGEND_LINE: f32 = 24.0;
 
 /// Colours told apart by colour-blind readers too (Okabe and Ito 2008), the strongest first.
-const PALETTE: [u32; 7] = [
-    0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x404040,
-];
+const PALETTE: [u32; 7] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x404040];
 
 /// One axis of a chart; its range is that of the data.
 #[derive(Debug, Clone, Copy)]
@@ -88,36 +86,19 @@ pub fn chart(path: &Path, chart: &Chart) -> io::Result<()> {
     for mark in chart.marks {
         mark.check()?;
     }
-    let (xs, ys) = (
-        |m: &Mark| m.abscissae().to_vec(),
-        |m: &Mark| m.ordinates().concat(),
-    );
+    let (xs, ys) = (|m: &Mark| m.abscissae().to_vec(), |m: &Mark| m.ordinates().concat());
     let x = Range::of(chart.x, chart.marks.iter().flat_map(xs), 0.0)?;
     let y = Range::of(chart.y, chart.marks.iter().flat_map(ys), 0.05)?;
     let mut canvas = Canvas::new(WIDTH as f32, HEIGHT)?;
     let room = WIDTH as f32 - 2.0 * MARGIN;
     let size = fitting_size(chart.heading, HEADING_SIZE, room);
     let y_ticks = y.ticks(7);
-    let widest = y_ticks
-        .iter()
-        .map(|t| font::width(&t.label, TICK_SIZE))
-        .fold(0.0, f32::max);
+    let widest = y_ticks.iter().map(|t| font::width(&t.label, TICK_SIZE)).fold(0.0, f32::max);
     let left = (MARGIN + 34.0 + widest).round();
-    let headed = if chart.heading.is_empty() {
-        MARGIN / 2.0
-    } else {
-        MARGIN + 26.0
-    };
+    let headed = if chart.heading.is_empty() { MARGIN / 2.0 } else { MARGIN + 26.0 };
     canvas.text(left, MARGIN + 16.0, size, Anchor::Left, chart.heading);
     let top = legend(&mut canvas, left, headed, chart.marks) + 8.0;
-    let plot = Plot {
-        left,
-        top,
-        right: WIDTH as f32 - MARGIN - 8.0,
-        bottom: HEIGHT - 66.0,
-        x,
-        y,
-    };
+    let plot = Plot { left, top, right: WIDTH as f32 - MARGIN - 8.0, bottom: HEIGHT - 66.0, x, y };
     plot.axes(&mut canvas, chart, &y_ticks);
     for mark in chart.marks {
         plot.draw(&mut canvas, mark);
@@ -128,25 +109,14 @@ pub fn chart(path: &Path, chart: &Chart) -> io::Result<()> {
 impl Mark<'_> {
     fn label(&self) -> &str {
         match self {
-            Self::Line { label, .. }
-            | Self::Points { label, .. }
-            | Self::Interval { label, .. } => label,
+            Self::Line { label, .. } | Self::Points { label, .. } | Self::Interval { label, .. } => label,
         }
     }
 
     fn colour(&self) -> Colour {
         let (Self::Line { hue, .. } | Self::Points { hue, .. } | Self::Interval { hue, .. }) = self;
         let [_, r, g, b] = PALETTE[hue % PALETTE.len()].to_be_bytes();
-        [
-            r,
-            g,
-            b,
-            if matches!(self, Self::Interval { .. }) {
-                0x3c
-            } else {
-                0xff
-            },
-        ]
+        [r, g, b, if matches!(self, Self::Interval { .. }) { 0x3c } else { 0xff }]
     }
 
     fn abscissae(&self) -> &[f64] {
@@ -164,17 +134,11 @@ impl Mark<'_> {
     fn check(&self) -> io::Result<()> {
         let n = self.abscissae().len();
         let [first, second] = self.ordinates();
-        let fits =
-            first.len() == n && (second.len() == n || !matches!(self, Self::Interval { .. }));
+        let fits = first.len() == n && (second.len() == n || !matches!(self, Self::Interval { .. }));
         if fits {
             return Ok(());
         }
-        Err(invalid(format!(
-            "`{}`: {} and {} values for {n} abscissae",
-            self.label(),
-            first.len(),
-            second.len()
-        )))
+        Err(invalid(format!("`{}`: {} and {} values for {n} abscissae", self.label(), first.len(), second.len())))
     }
 }
 
@@ -197,24 +161,12 @@ impl Range {
             return Err(invalid(format!("axis `{}`: no value to draw", axis.label)));
         }
         let spread = high - low;
-        let pad = if spread > 1e-12 * low.abs().max(high.abs()) {
-            padding * spread
-        } else {
-            0.5 * low.abs().max(1.0)
-        };
-        Ok(Self {
-            low: low - pad,
-            high: high + pad,
-            logarithmic: axis.logarithmic,
-        })
+        let pad = if spread > 1e-12 * low.abs().max(high.abs()) { padding * spread } else { 0.5 * low.abs().max(1.0) };
+        Ok(Self { low: low - pad, high: high + pad, logarithmic: axis.logarithmic })
     }
 
     fn fraction(&self, value: f64) -> Option<f32> {
-        let place = if self.logarithmic {
-            value.log10()
-        } else {
-            value
-        };
+        let place = if self.logarithmic { value.log10() } else { value };
         let fraction = (place - self.low) / (self.high - self.low);
         fraction.is_finite().then_some(fraction as f32)
     }
@@ -241,20 +193,11 @@ struct Plot {
 impl Plot {
     fn place(&self, x: f64, y: f64) -> Option<(f32, f32)> {
         let (u, v) = (self.x.fraction(x)?, self.y.fraction(y)?);
-        Some((
-            self.left + u * (self.right - self.left),
-            self.bottom - v * (self.bottom - self.top),
-        ))
+        Some((self.left + u * (self.right - self.left), self.bottom - v * (self.bottom - self.top)))
     }
 
     fn axes(&self, canvas: &mut Canvas, chart: &Chart, y_ticks: &[Tick]) {
-        let Self {
-            left,
-            top,
-            right,
-            bottom,
-            ..
-        } = *self;
+        let Self { left, top, right, bottom, .. } = *self;
         for tick in y_ticks {
             let at = bottom - self.y.fraction(tick.value).unwrap_or(0.0) * (bottom - top);
             canvas.rectangle(left, at.round(), right - left, 1.0, FAINT);
@@ -267,13 +210,7 @@ impl Plot {
             canvas.text(at, bottom + 22.0, TICK_SIZE, Anchor::Centre, &tick.label);
         }
         canvas.rectangle(left, bottom, right - left, 1.0, INK);
-        canvas.text(
-            (left + right) / 2.0,
-            bottom + 47.0,
-            LABEL_SIZE,
-            Anchor::Centre,
-            chart.x.label,
-        );
+        canvas.text((left + right) / 2.0, bottom + 47.0, LABEL_SIZE, Anchor::Centre, chart.x.label);
         let size = fitting_size(chart.y.label, LABEL_SIZE, HEIGHT - 2.0 * MARGIN);
         canvas.text_upwards(MARGIN + 8.0, (top + bottom) / 2.0, size, chart.y.label);
     }
@@ -283,10 +220,8 @@ impl Plot {
         match *mark {
             Mark::Line { x, y, .. } => {
                 let places: Vec<_> = x.iter().zip(y).map(|(&x, &y)| self.place(x, y)).collect();
-                let unbroken: Vec<Vec<_>> = places
-                    .split(Option::is_none)
-                    .map(|run| run.iter().copied().flatten().collect())
-                    .collect();
+                let unbroken: Vec<Vec<_>> =
+                    places.split(Option::is_none).map(|run| run.iter().copied().flatten().collect()).collect();
                 canvas.lines(&unbroken, colour, 2.0);
             }
             Mark::Points { x, y, .. } => {
@@ -327,13 +262,7 @@ fn legend(canvas: &mut Canvas, left: f32, top: f32, marks: &[Mark]) -> f32 {
             Mark::Points { .. } => canvas.disc(x + SWATCH / 2.0, middle, 3.8, mark.colour()),
             Mark::Interval { .. } => canvas.rectangle(x, middle - 6.0, SWATCH, 12.0, mark.colour()),
         }
-        canvas.text(
-            x + SWATCH + 8.0,
-            baseline,
-            TICK_SIZE,
-            Anchor::Left,
-            mark.label(),
-        );
+        canvas.text(x + SWATCH + 8.0, baseline, TICK_SIZE, Anchor::Left, mark.label());
         x += width + 26.0;
     }
     baseline + LEGEND_LINE - 15.0
@@ -344,27 +273,13 @@ mod tests {
     use super::*;
     use tiny_skia::Pixmap;
 
-    const STEP: Axis = Axis {
-        label: "step",
-        logarithmic: false,
-    };
-    const LOSS: Axis = Axis {
-        label: "loss",
-        logarithmic: true,
-    };
+    const STEP: Axis = Axis { label: "step", logarithmic: false };
+    const LOSS: Axis = Axis { label: "loss", logarithmic: true };
 
     fn drawn(marks: &[Mark]) -> io::Result<Pixmap> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("curve.png");
-        chart(
-            &path,
-            &Chart {
-                heading: "Training",
-                x: STEP,
-                y: LOSS,
-                marks,
-            },
-        )?;
+        chart(&path, &Chart { heading: "Training", x: STEP, y: LOSS, marks })?;
         Pixmap::load_png(path).map_err(io::Error::other)
     }
 
@@ -372,47 +287,19 @@ mod tests {
     fn gaps_stay_open_and_the_size_is_fixed() {
         let x = [0.0, 1.0, 2.0, 3.0, 4.0];
         let y = [1.0, 1.0, f64::NAN, 1.0, 1.0];
-        let picture = drawn(&[Mark::Line {
-            label: "",
-            hue: 0,
-            x: &x,
-            y: &y,
-        }])
-        .unwrap();
+        let picture = drawn(&[Mark::Line { label: "", hue: 0, x: &x, y: &y }]).unwrap();
         assert_eq!((picture.width(), picture.height()), (WIDTH, HEIGHT as u32));
         let blue = |p: &[u8]| p[..3] == [0x00, 0x72, 0xb2];
-        let row = picture
-            .data()
-            .chunks(4 * WIDTH as usize)
-            .find(|row| row.chunks(4).any(blue))
-            .unwrap();
+        let row = picture.data().chunks(4 * WIDTH as usize).find(|row| row.chunks(4).any(blue)).unwrap();
         let share = row.chunks(4).filter(|p| blue(p)).count() as f64 / f64::from(WIDTH);
-        assert!(
-            (0.4..0.55).contains(&share),
-            "half of the axis has a line, not {share}"
-        );
+        assert!((0.4..0.55).contains(&share), "half of the axis has a line, not {share}");
     }
 
     #[test]
     fn unequal_lengths_and_empty_charts_are_errors() {
-        let error = drawn(&[Mark::Points {
-            label: "obs",
-            hue: 0,
-            x: &[1.0, 2.0],
-            y: &[1.0],
-        }])
-        .unwrap_err();
+        let error = drawn(&[Mark::Points { label: "obs", hue: 0, x: &[1.0, 2.0], y: &[1.0] }]).unwrap_err();
         assert!(error.to_string().contains("`obs`"), "{error}");
-        let error = drawn(&[Mark::Line {
-            label: "l",
-            hue: 0,
-            x: &[1.0],
-            y: &[-1.0],
-        }])
-        .unwrap_err();
-        assert!(
-            error.to_string().contains("`loss`: no value to draw"),
-            "{error}"
-        );
+        let error = drawn(&[Mark::Line { label: "l", hue: 0, x: &[1.0], y: &[-1.0] }]).unwrap_err();
+        assert!(error.to_string().contains("`loss`: no value to draw"), "{error}");
     }
 }

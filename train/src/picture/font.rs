@@ -19,20 +19,14 @@ fn advance(face: &Face, glyph: ttf_parser::GlyphId, size: f32) -> f32 {
 /// Width of a line of text in pixels at `size` pixels per em.
 pub(super) fn width(text: &str, size: f32) -> f32 {
     let face = face();
-    text.chars()
-        .map(|c| advance(face, face.glyph_index(c).unwrap_or_default(), size))
-        .sum()
+    text.chars().map(|c| advance(face, face.glyph_index(c).unwrap_or_default(), size)).sum()
 }
 
 /// Outline of a line of text whose baseline starts at the origin, y downwards; `None` if it has no ink.
 pub(super) fn outline(text: &str, size: f32) -> Option<Path> {
     let face = face();
     let scale = size / f32::from(face.units_per_em());
-    let mut pen = Pen {
-        path: PathBuilder::new(),
-        x: 0.0,
-        scale,
-    };
+    let mut pen = Pen { path: PathBuilder::new(), x: 0.0, scale };
     for c in text.chars() {
         let glyph = face.glyph_index(c).unwrap_or_default();
         face.outline_glyph(glyph, &mut pen);
@@ -71,8 +65,7 @@ impl OutlineBuilder for Pen {
     }
 
     fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
-        let ((x1, y1), (x2, y2), (x, y)) =
-            (self.place(x1, y1), self.place(x2, y2), self.place(x, y));
+        let ((x1, y1), (x2, y2), (x, y)) = (self.place(x1, y1), self.place(x2, y2), self.place(x, y));
         self.path.cubic_to(x1, y1, x2, y2, x, y);
     }
 
@@ -95,9 +88,7 @@ mod tests {
     #[test]
     fn outlines_stay_within_the_advance() {
         let bounds = outline("Chlorophyll-a (mg m⁻³)", 16.0).unwrap().bounds();
-        assert!(
-            bounds.left() >= -1.0 && bounds.right() <= width("Chlorophyll-a (mg m⁻³)", 16.0) + 1.0
-        );
+        assert!(bounds.left() >= -1.0 && bounds.right() <= width("Chlorophyll-a (mg m⁻³)", 16.0) + 1.0);
         assert!(outline("  ", 16.0).is_none());
     }
 }

@@ -20,17 +20,11 @@ impl Cells {
         }
         let rising = centres.windows(2).all(|c| c[0] < c[1]);
         if centres.is_empty() || !rising || !centres.iter().all(|c| c.is_finite()) {
-            return Err(invalid(format!(
-                "{name}: expected finite degrees that only rise or only fall"
-            )));
+            return Err(invalid(format!("{name}: expected finite degrees that only rise or only fall")));
         }
         let n = centres.len();
         let half = |i: usize| {
-            if n > 1 {
-                (centres[i + 1] - centres[i]) / 2.0
-            } else {
-                0.5
-            }
+            if n > 1 { (centres[i + 1] - centres[i]) / 2.0 } else { 0.5 }
         };
         let mut edges = vec![centres[0] - half(0)];
         edges.extend(centres.windows(2).map(|c| (c[0] + c[1]) / 2.0));
@@ -52,11 +46,7 @@ impl Cells {
 
     /// Index in the data of the `i`-th cell from the low end.
     pub(super) fn index(&self, i: usize) -> usize {
-        if self.falling {
-            self.count() - 1 - i
-        } else {
-            i
-        }
+        if self.falling { self.count() - 1 - i } else { i }
     }
 
     /// Index in the data of the cell at `fraction` of the axis.
@@ -72,10 +62,7 @@ impl Cells {
     /// Ticks with their places as fractions of the axis.
     pub(super) fn ticks(&self, count: f32, hemispheres: [char; 2]) -> Vec<(f32, Tick)> {
         let ticks = ticks::degrees(self.low(), self.high(), count as usize, hemispheres);
-        ticks
-            .into_iter()
-            .map(|t| (self.fraction(t.value), t))
-            .collect()
+        ticks.into_iter().map(|t| (self.fraction(t.value), t)).collect()
     }
 }
 
@@ -99,12 +86,7 @@ pub(super) fn coastline(
     place: impl Fn(f32, f32) -> (f32, f32),
 ) -> Vec<Vec<(f32, f32)>> {
     let land = |i: usize, j: usize| is_land(rows.index(i) * across.count() + across.index(j));
-    let corner = |i: usize, j: usize| {
-        place(
-            across.fraction(across.edges[j]),
-            rows.fraction(rows.edges[i]),
-        )
-    };
+    let corner = |i: usize, j: usize| place(across.fraction(across.edges[j]), rows.fraction(rows.edges[i]));
     let mut borders = Vec::new();
     for i in 0..rows.count() {
         for j in 0..across.count() {
@@ -130,36 +112,20 @@ mod tests {
         assert_eq!([rising.at(0.0), rising.at(0.5), rising.at(1.0)], [0, 1, 2]);
         let falling = Cells::new("latitude", vec![3.0, 1.0, 0.0]).unwrap();
         assert_eq!(falling.edges, rising.edges);
-        assert_eq!(
-            [falling.at(0.0), falling.at(0.5), falling.at(1.0)],
-            [2, 1, 0]
-        );
+        assert_eq!([falling.at(0.0), falling.at(0.5), falling.at(1.0)], [2, 1, 0]);
     }
 
     #[test]
     fn longitudes_continue_across_the_date_line() {
-        assert_eq!(
-            unwrapped(&[178.0, 179.0, -180.0, -179.0]),
-            [178.0, 179.0, 180.0, 181.0]
-        );
+        assert_eq!(unwrapped(&[178.0, 179.0, -180.0, -179.0]), [178.0, 179.0, 180.0, 181.0]);
         assert_eq!(unwrapped(&[359.0, 0.0, 1.0]), [359.0, 360.0, 361.0]);
     }
 
     #[test]
     fn an_island_of_one_cell_has_four_borders() {
         let axis = || Cells::new("latitude", vec![0.0, 1.0, 2.0]).unwrap();
-        let borders = coastline(
-            &axis(),
-            &axis(),
-            |cell| cell == 4,
-            |u, v| (3.0 * u, 3.0 * v),
-        );
+        let borders = coastline(&axis(), &axis(), |cell| cell == 4, |u, v| (3.0 * u, 3.0 * v));
         assert_eq!(borders.len(), 4);
-        assert!(
-            borders
-                .iter()
-                .flatten()
-                .all(|&(x, y)| (0.99..2.01).contains(&x) && (0.99..2.01).contains(&y))
-        );
+        assert!(borders.iter().flatten().all(|&(x, y)| (0.99..2.01).contains(&x) && (0.99..2.01).contains(&y)));
     }
 }

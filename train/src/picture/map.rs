@@ -58,14 +58,7 @@ pub fn maps(
         check(panel, latitude.len(), longitude.len())?;
     }
     let shared = panels.iter().all(|p| p.scale == first.scale);
-    let layout = Layout::new(
-        panels.len(),
-        columns,
-        shared,
-        &rows,
-        &across,
-        !heading.is_empty(),
-    );
+    let layout = Layout::new(panels.len(), columns, shared, &rows, &across, !heading.is_empty());
     let (width, height) = (layout.width, layout.height);
     let mut canvas = Canvas::new(width, height)?;
     let size = fitting_size(heading, HEADING_SIZE, width - 2.0 * MARGIN);
@@ -78,14 +71,7 @@ pub fn maps(
             let top = y + layout.map_height + TICKS_HEIGHT;
             let inset = 0.04 * layout.map_width;
             let long = layout.map_width - 2.0 * inset;
-            colour_bar(
-                &mut canvas,
-                x + inset,
-                top,
-                long,
-                &panel.scale,
-                beyond(&[panel]),
-            );
+            colour_bar(&mut canvas, x + inset, top, long, &panel.scale, beyond(&[panel]));
         }
     }
     if shared {
@@ -93,42 +79,19 @@ pub fn maps(
         let long = (0.6 * room).max(layout.map_width.min(440.0));
         let all: Vec<_> = panels.iter().collect();
         let top = height - MARGIN / 2.0 - LEGEND_HEIGHT - BAR_BLOCK;
-        colour_bar(
-            &mut canvas,
-            layout.left + (room - long) / 2.0,
-            top,
-            long,
-            &first.scale,
-            beyond(&all),
-        );
+        colour_bar(&mut canvas, layout.left + (room - long) / 2.0, top, long, &first.scale, beyond(&all));
     }
-    legend(
-        &mut canvas,
-        layout.left + layout.content_width(),
-        height - 20.0,
-        panels,
-    );
+    legend(&mut canvas, layout.left + layout.content_width(), height - 20.0, panels);
     canvas.save(path)
 }
 
 fn check(panel: &Panel, h: usize, w: usize) -> io::Result<()> {
-    let Panel {
-        title,
-        values,
-        land,
-        ..
-    } = panel;
+    let Panel { title, values, land, .. } = panel;
     if values.len() != h * w {
-        return Err(invalid(format!(
-            "map `{title}`: {} values for a grid of {h} x {w}",
-            values.len()
-        )));
+        return Err(invalid(format!("map `{title}`: {} values for a grid of {h} x {w}", values.len())));
     }
     if !land.is_empty() && land.len() != h * w {
-        return Err(invalid(format!(
-            "map `{title}`: a land mask of {} cells for a grid of {h} x {w}",
-            land.len()
-        )));
+        return Err(invalid(format!("map `{title}`: a land mask of {} cells for a grid of {h} x {w}", land.len())));
     }
     panel.scale.check()
 }
@@ -148,14 +111,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(
-        panels: usize,
-        columns: usize,
-        shared: bool,
-        rows: &Cells,
-        across: &Cells,
-        headed: bool,
-    ) -> Self {
+    fn new(panels: usize, columns: usize, shared: bool, rows: &Cells, across: &Cells, headed: bool) -> Self {
         let columns = columns.clamp(1, panels);
         let middle = ((rows.low() + rows.high()) / 2.0).to_radians();
         let degrees = (across.high() - across.low()) * middle.cos().max(0.05);
@@ -183,22 +139,14 @@ impl Layout {
             parallels,
             meridians,
         };
-        let bar = if shared {
-            TICKS_HEIGHT + BAR_BLOCK
-        } else {
-            0.0
-        };
+        let bar = if shared { TICKS_HEIGHT + BAR_BLOCK } else { 0.0 };
         layout.height = layout.top + lines * layout.pitch() + bar + LEGEND_HEIGHT + MARGIN / 2.0;
         layout
     }
 
     /// Height of a row of panels.
     fn pitch(&self) -> f32 {
-        let below = if self.shared {
-            4.0
-        } else {
-            TICKS_HEIGHT + BAR_BLOCK + 8.0
-        };
+        let below = if self.shared { 4.0 } else { TICKS_HEIGHT + BAR_BLOCK + 8.0 };
         TITLE_HEIGHT + self.map_height + below
     }
 
@@ -210,58 +158,27 @@ impl Layout {
     fn corner(&self, i: usize) -> (f32, f32) {
         let (line, column) = ((i / self.columns) as f32, (i % self.columns) as f32);
         let x = self.left + column * (self.map_width + COLUMN_GAP);
-        (
-            x.round(),
-            (self.top + line * self.pitch() + TITLE_HEIGHT).round(),
-        )
+        (x.round(), (self.top + line * self.pitch() + TITLE_HEIGHT).round())
     }
 
-    fn draw(
-        &self,
-        canvas: &mut Canvas,
-        x: f32,
-        y: f32,
-        panel: &Panel,
-        rows: &Cells,
-        across: &Cells,
-    ) {
+    fn draw(&self, canvas: &mut Canvas, x: f32, y: f32, panel: &Panel, rows: &Cells, across: &Cells) {
         let size = fitting_size(panel.title, TITLE_SIZE, self.map_width);
         canvas.text(x, y - 9.0, size, Anchor::Left, panel.title);
         let is_land = |cell: usize| panel.land.get(cell).is_some_and(|&land| land);
         let colours: Vec<_> = (0..panel.values.len())
-            .map(|i| {
-                if is_land(i) {
-                    LAND
-                } else {
-                    panel.scale.colour(f64::from(panel.values[i]))
-                }
-            })
+            .map(|i| if is_land(i) { LAND } else { panel.scale.colour(f64::from(panel.values[i])) })
             .collect();
         let (width, height) = (self.map_width as u32, self.map_height as u32);
-        let columns: Vec<_> = (0..width)
-            .map(|p| across.at((f64::from(p) + 0.5) / f64::from(width)))
-            .collect();
+        let columns: Vec<_> = (0..width).map(|p| across.at((f64::from(p) + 0.5) / f64::from(width))).collect();
         for p in 0..height {
             let row = rows.at(1.0 - (f64::from(p) + 0.5) / f64::from(height));
             for (q, column) in columns.iter().enumerate() {
-                canvas.pixel(
-                    x as u32 + q as u32,
-                    y as u32 + p,
-                    colours[row * across.count() + column],
-                );
+                canvas.pixel(x as u32 + q as u32, y as u32 + p, colours[row * across.count() + column]);
             }
         }
-        let coast = coastline(rows, across, is_land, |u, v| {
-            (x + u * self.map_width, y + (1.0 - v) * self.map_height)
-        });
+        let coast = coastline(rows, across, is_land, |u, v| (x + u * self.map_width, y + (1.0 - v) * self.map_height));
         canvas.lines(&coast, INK, 1.3);
-        canvas.frame(
-            x - 1.0,
-            y - 1.0,
-            self.map_width + 2.0,
-            self.map_height + 2.0,
-            INK,
-        );
+        canvas.frame(x - 1.0, y - 1.0, self.map_width + 2.0, self.map_height + 2.0, INK);
     }
 
     /// Parallels left of the first column; meridians below every column, or below every panel with its own colour bar.
@@ -294,10 +211,7 @@ fn beyond(panels: &[&Panel]) -> [bool; 2] {
         for (i, &value) in panel.values.iter().enumerate() {
             if !panel.land.get(i).is_some_and(|&land| land) {
                 let value = f64::from(value);
-                found = [
-                    found[0] || value < panel.scale.low,
-                    found[1] || value > panel.scale.high,
-                ];
+                found = [found[0] || value < panel.scale.low, found[1] || value > panel.scale.high];
             }
         }
     }
@@ -309,10 +223,7 @@ fn legend(canvas: &mut Canvas, mut right: f32, baseline: f32, panels: &[Panel]) 
     let land = panels.iter().any(|p| p.land.contains(&true));
     let no_value = |p: &Panel| {
         let sea = |i: usize| !p.land.get(i).is_some_and(|&land| land);
-        p.values
-            .iter()
-            .enumerate()
-            .any(|(i, &v)| sea(i) && p.scale.fraction(f64::from(v)).is_none())
+        p.values.iter().enumerate().any(|(i, &v)| sea(i) && p.scale.fraction(f64::from(v)).is_none())
     };
     let missing = panels.iter().any(no_value);
     for (name, [r, g, b], shown) in [("no data", MISSING, missing), ("land", LAND, land)] {
@@ -339,30 +250,15 @@ mod tests {
 
     fn panel<'a>(values: &'a [f32], land: &'a [bool], high: f64) -> Panel<'a> {
         let colormap = Colormap::Viridis;
-        let scale = Scale {
-            low: 0.0,
-            high,
-            logarithmic: false,
-            colormap,
-            label: "m".into(),
-        };
-        Panel {
-            title: "Test",
-            values,
-            land,
-            scale,
-        }
+        let scale = Scale { low: 0.0, high, logarithmic: false, colormap, label: "m".into() };
+        Panel { title: "Test", values, land, scale }
     }
 
     fn drawn(panels: &[Panel], latitude: &[f64]) -> Pixmap {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map.png");
         maps(&path, panels, 2, latitude, &LONGITUDE, "Heading").unwrap();
-        assert_eq!(
-            std::fs::read_dir(folder.path()).unwrap().count(),
-            1,
-            "no partial file is left"
-        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file is left");
         Pixmap::load_png(path).unwrap()
     }
 
@@ -375,19 +271,9 @@ mod tests {
     #[test]
     fn picture_has_the_full_width_and_a_shared_bar_saves_height() {
         let values = [0.5; 12];
-        let shared = drawn(
-            &[panel(&values, &[], 1.0), panel(&values, &[], 1.0)],
-            &LATITUDE,
-        );
-        let own = drawn(
-            &[panel(&values, &[], 1.0), panel(&values, &[], 2.0)],
-            &LATITUDE,
-        );
-        assert!(
-            (WIDTH - 1..=WIDTH).contains(&shared.width()),
-            "{}",
-            shared.width()
-        );
+        let shared = drawn(&[panel(&values, &[], 1.0), panel(&values, &[], 1.0)], &LATITUDE);
+        let own = drawn(&[panel(&values, &[], 1.0), panel(&values, &[], 2.0)], &LATITUDE);
+        assert!((WIDTH - 1..=WIDTH).contains(&shared.width()), "{}", shared.width());
         assert_eq!(shared.width(), own.width());
         assert!(own.height() > 0 && shared.height() > 300);
     }
@@ -399,29 +285,17 @@ mod tests {
         let mut land = [false; 12];
         land[..4].fill(true);
         let picture = drawn(&[panel(&values, &land, 1.0)], &LATITUDE);
-        assert!(
-            above(&picture, MISSING, LAND),
-            "the last row is the northern one"
-        );
+        assert!(above(&picture, MISSING, LAND), "the last row is the northern one");
         let picture = drawn(&[panel(&values, &land, 1.0)], &[12.0, 11.0, 10.0]);
-        assert!(
-            above(&picture, LAND, MISSING),
-            "the first row is the northern one"
-        );
+        assert!(above(&picture, LAND, MISSING), "the first row is the northern one");
     }
 
     #[test]
     fn bad_shapes_are_named() {
         let path = Path::new("never-written.png");
-        let message = |panel: Panel, latitude: &[f64]| {
-            maps(path, &[panel], 1, latitude, &LONGITUDE, "")
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(
-            message(panel(&[0.0; 11], &[], 1.0), &LATITUDE)
-                .contains("11 values for a grid of 3 x 4")
-        );
+        let message =
+            |panel: Panel, latitude: &[f64]| maps(path, &[panel], 1, latitude, &LONGITUDE, "").unwrap_err().to_string();
+        assert!(message(panel(&[0.0; 11], &[], 1.0), &LATITUDE).contains("11 values for a grid of 3 x 4"));
         assert!(message(panel(&[0.0; 12], &[true; 5], 1.0), &LATITUDE).contains("5 cells"));
         assert!(message(panel(&[0.0; 12], &[], 0.0), &LATITUDE).contains("no range"));
         assert!(message(panel(&[0.0; 12], &[], 1.0), &[1.0, 3.0, 2.0]).contains("latitude"));

@@ -5,11 +5,7 @@ use crate::data::netcdf;
 
 fn field() -> Field {
     let time = TimeAxis::decode(vec![0.0, 30.0], "days since 2000-01-01", "360_day").unwrap();
-    let attributes = [
-        ("history", "first"),
-        ("title", "in"),
-        ("geospatial_lat_max", "9"),
-    ];
+    let attributes = [("history", "first"), ("title", "in"), ("geospatial_lat_max", "9")];
     Field {
         name: "chl".into(),
         long_name: Some("chlorophyll".into()),
@@ -33,13 +29,7 @@ fn what_is_written_reads_back() {
     let values = &field.values[..];
     let mut output = Output::like(&field, "out".into(), "STIMP".into(), "second".into());
     let twice: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
-    let summary = Summary {
-        median: values,
-        mean: &twice,
-        std: values,
-        q05: values,
-        q95: values,
-    };
+    let summary = Summary { median: values, mean: &twice, std: values, q05: values, q95: values };
     output.add_summary(&field, summary);
     output.flags.push(OutputFlag {
         name: "chl_observed".into(),
@@ -54,18 +44,9 @@ fn what_is_written_reads_back() {
     let median = netcdf::read(&path, "chl").unwrap();
     assert_eq!(median.values[0], 1.0);
     assert!(median.values[1].is_nan());
-    assert_eq!(
-        (&median.time, &median.dimensions),
-        (&field.time, &field.dimensions)
-    );
-    assert_eq!(
-        (&median.latitude, &median.longitude),
-        (&field.latitude, &field.longitude)
-    );
-    assert_eq!(
-        (&median.units, &median.standard_name),
-        (&field.units, &field.standard_name)
-    );
+    assert_eq!((&median.time, &median.dimensions), (&field.time, &field.dimensions));
+    assert_eq!((&median.latitude, &median.longitude), (&field.latitude, &field.longitude));
+    assert_eq!((&median.units, &median.standard_name), (&field.units, &field.standard_name));
     assert_eq!(median.long_name.as_deref(), Some("chlorophyll (median)"));
     let attribute = |name: &str| {
         let found = median.attributes.iter().find(|(key, _)| key == name);
@@ -73,17 +54,11 @@ fn what_is_written_reads_back() {
     };
     assert_eq!(attribute("history"), Some("second\nfirst"));
     assert_eq!(attribute("Conventions"), Some("CF-1.8"));
-    assert_eq!(
-        (attribute("title"), attribute("input_title")),
-        (Some("out"), Some("in"))
-    );
+    assert_eq!((attribute("title"), attribute("input_title")), (Some("out"), Some("in")));
     assert_eq!(attribute("geospatial_lat_max"), None);
     assert_eq!(netcdf::read(&path, "chl_mean").unwrap().values[3], 8.0);
     assert_eq!(netcdf::read(&path, "chl_std").unwrap().standard_name, None);
-    assert_eq!(
-        netcdf::read(&path, "chl_observed").unwrap().values,
-        [2.0, 0.0, 1.0, 2.0]
-    );
+    assert_eq!(netcdf::read(&path, "chl_observed").unwrap().values, [2.0, 0.0, 1.0, 2.0]);
 }
 
 #[test]

@@ -34,14 +34,7 @@ pub(super) struct Axis<'f> {
 /// Name and length of each dimension, slowest first.
 pub(super) fn dimensions(variable: &NcVariable) -> Vec<(String, usize)> {
     let dimensions = variable.dimensions().iter();
-    dimensions
-        .map(|d| {
-            (
-                d.name.clone(),
-                usize::try_from(d.size).unwrap_or(usize::MAX),
-            )
-        })
-        .collect()
+    dimensions.map(|d| (d.name.clone(), usize::try_from(d.size).unwrap_or(usize::MAX))).collect()
 }
 
 /// The axes of a variable, and its lengths `[frames, height, width]` along them.
@@ -54,23 +47,11 @@ pub(super) struct Grid<'f> {
 
 impl<'f> Grid<'f> {
     /// Finds the axes of the variable at `path`, or says what is wrong with its dimensions.
-    pub(super) fn of(
-        file: &'f NcFile,
-        path: &str,
-        variable: &NcVariable,
-        with_time: bool,
-    ) -> Result<Self, String> {
+    pub(super) fn of(file: &'f NcFile, path: &str, variable: &NcVariable, with_time: bool) -> Result<Self, String> {
         let all = dimensions(variable);
-        let listed: Vec<_> = all
-            .iter()
-            .map(|(name, size)| format!("{name} = {size}"))
-            .collect();
+        let listed: Vec<_> = all.iter().map(|(name, size)| format!("{name} = {size}")).collect();
         let listed = listed.join(", ");
-        let expected = if with_time {
-            "time, latitude, longitude"
-        } else {
-            "latitude, longitude"
-        };
+        let expected = if with_time { "time, latitude, longitude" } else { "latitude, longitude" };
         let axis = |role: Role| {
             find(file, path, variable, role).ok_or_else(|| {
                 format!(
@@ -80,26 +61,14 @@ impl<'f> Grid<'f> {
                 )
             })
         };
-        let time = if with_time {
-            Some(axis(Role::Time)?)
-        } else {
-            None
-        };
+        let time = if with_time { Some(axis(Role::Time)?) } else { None };
         let (latitude, longitude) = (axis(Role::Latitude)?, axis(Role::Longitude)?);
         let length = |axis: &Axis| all[axis.position].1;
-        let shape = [
-            time.as_ref().map_or(1, length),
-            length(&latitude),
-            length(&longitude),
-        ];
-        let count = all
-            .iter()
-            .fold(1usize, |n, (_, size)| n.saturating_mul(*size));
+        let shape = [time.as_ref().map_or(1, length), length(&latitude), length(&longitude)];
+        let count = all.iter().fold(1usize, |n, (_, size)| n.saturating_mul(*size));
         let used = shape.iter().fold(1usize, |n, size| n.saturating_mul(*size));
         let shared = latitude.position == longitude.position
-            || time
-                .iter()
-                .any(|t| [latitude.position, longitude.position].contains(&t.position));
+            || time.iter().any(|t| [latitude.position, longitude.position].contains(&t.position));
         if count != used || shared {
             return Err(format!(
                 "variable `{path}`: expected the dimensions ({expected}) and others of size 1, \
@@ -107,16 +76,9 @@ impl<'f> Grid<'f> {
             ));
         }
         if count == 0 {
-            return Err(format!(
-                "variable `{path}`: expected data, found ({listed})"
-            ));
+            return Err(format!("variable `{path}`: expected data, found ({listed})"));
         }
-        Ok(Grid {
-            time,
-            latitude,
-            longitude,
-            shape,
-        })
+        Ok(Grid { time, latitude, longitude, shape })
     }
 }
 
@@ -135,11 +97,7 @@ fn find<'f>(file: &'f NcFile, path: &str, variable: &NcVariable, role: Role) -> 
         let coordinates = |(name, group): &(&str, Option<&'f NcGroup>)| {
             let coordinate = coordinate(group.as_ref()?, &dimension.name, role)?;
             let path = format!("{name}/{}", coordinate.name);
-            Some(Axis {
-                position,
-                coordinate,
-                path: path.trim_matches('/').to_owned(),
-            })
+            Some(Axis { position, coordinate, path: path.trim_matches('/').to_owned() })
         };
         groups.iter().find_map(coordinates)
     };
@@ -152,13 +110,8 @@ fn coordinate<'f>(group: &'f NcGroup, dimension: &str, role: Role) -> Option<&'f
         [only] => only.name == dimension && role_of(variable) == Some(role),
         _ => false,
     };
-    let named = group
-        .variables
-        .iter()
-        .find(|variable| variable.name == dimension);
-    named
-        .filter(along)
-        .or_else(|| group.variables.iter().find(along))
+    let named = group.variables.iter().find(|variable| variable.name == dimension);
+    named.filter(along).or_else(|| group.variables.iter().find(along))
 }
 
 /// The role that a coordinate variable's standard name, units, axis or name give it, in this order.

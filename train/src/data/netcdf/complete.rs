@@ -18,24 +18,18 @@ impl Source {
     /// Refuses a file that ends before its header says, wherever the data asked for may lie.
     pub(super) fn check_complete(&self, path: &Path) -> Result<(), Refusal> {
         if self.file.as_classic().is_some() {
-            return self
-                .file
-                .variables()
-                .unwrap_or_default()
-                .iter()
-                .try_for_each(|variable| {
-                    self.check_size(variable)?;
-                    self.check_last_value(variable)
-                });
+            return self.file.variables().unwrap_or_default().iter().try_for_each(|variable| {
+                self.check_size(variable)?;
+                self.check_last_value(variable)
+            });
         }
         let mut head = Vec::with_capacity(64);
         let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
         read.map_err(|error| damaged(&error))?;
         match declared_length(&head) {
-            Some(declared) if declared > self.bytes => Err(damaged(&format!(
-                "the header says {declared} bytes, the file has {}",
-                self.bytes
-            ))),
+            Some(declared) if declared > self.bytes => {
+                Err(damaged(&format!("the header says {declared} bytes, the file has {}", self.bytes)))
+            }
             _ => Ok(()),
         }
     }
@@ -60,12 +54,8 @@ impl Source {
         if lengths.contains(&0) {
             return Ok(());
         }
-        let last = lengths
-            .iter()
-            .map(|length| NcSliceInfoElem::Index(length - 1));
-        let last = NcSliceInfo {
-            selections: last.collect(),
-        };
+        let last = lengths.iter().map(|length| NcSliceInfoElem::Index(length - 1));
+        let last = NcSliceInfo { selections: last.collect() };
         match self.file.read_variable_slice_as_f64(&variable.name, &last) {
             // Text has no numbers to read, and no field is text.
             Ok(_) | Err(netcdf_reader::Error::TypeMismatch { .. }) => Ok(()),

@@ -24,10 +24,7 @@ pub struct VariableInfo {
 
 impl std::fmt::Display for VariableInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dimensions = self
-            .dimensions
-            .iter()
-            .map(|(name, size)| format!("{name} = {size}"));
+        let dimensions = self.dimensions.iter().map(|(name, size)| format!("{name} = {size}"));
         let dimensions: Vec<_> = dimensions.collect();
         write!(f, "{}[{}]", self.name, dimensions.join(", "))
     }
@@ -54,10 +51,6 @@ pub(super) fn list(source: &Source) -> std::result::Result<Vec<VariableInfo>, Re
         }
     }
     let mut list = Vec::new();
-    visit(
-        source.file.root_group().map_err(|error| damaged(&error))?,
-        "",
-        &mut list,
-    );
+    visit(source.file.root_group().map_err(|error| damaged(&error))?, "", &mut list);
     Ok(list)
 }

@@ -20,10 +20,7 @@ struct Sample {
 
 impl Sample {
     fn new() -> Self {
-        let mut sample = Sample {
-            file: NcFileBuilder::new(),
-            dimensions: Vec::new(),
-        };
+        let mut sample = Sample { file: NcFileBuilder::new(), dimensions: Vec::new() };
         sample.coordinate("time", "days since 2000-02-28", &[0.0, 2.0]);
         sample.coordinate("lat", "degrees_north", &LATITUDES);
         sample.coordinate("lon", "degrees_east", &LONGITUDES);
@@ -39,17 +36,9 @@ impl Sample {
         self.dimensions.push((name, dimension));
     }
 
-    fn variable<T: netcdf_writer::NcWriteType>(
-        &mut self,
-        name: &str,
-        dimensions: &str,
-        values: &[T],
-    ) -> VariableId {
+    fn variable<T: netcdf_writer::NcWriteType>(&mut self, name: &str, dimensions: &str, values: &[T]) -> VariableId {
         let find = |wanted| self.dimensions.iter().find(|(name, _)| *name == wanted);
-        let ids: Vec<_> = dimensions
-            .split_whitespace()
-            .map(|name| find(name).unwrap().1)
-            .collect();
+        let ids: Vec<_> = dimensions.split_whitespace().map(|name| find(name).unwrap().1).collect();
         let variable = self.file.add_variable::<T>(name, &ids).unwrap();
         self.file.write_variable(variable, values).unwrap();
         variable
@@ -60,9 +49,7 @@ impl Sample {
     }
 
     fn number(&mut self, variable: VariableId, name: &str, value: NcAttrValue) {
-        self.file
-            .add_variable_attribute(variable, name, value)
-            .unwrap();
+        self.file.add_variable_attribute(variable, name, value).unwrap();
     }
 
     fn write(&self, format: NcWriteFormat) -> (TempDir, PathBuf) {
@@ -88,8 +75,7 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T>) -> String {
     assert_eq!(error.exit_code(), 2, "{error}");
     let text = error.to_string();
     assert!(!text.contains('\n'), "{text}");
-    text.split_once("sample.nc: ")
-        .map_or(text.clone(), |(_, rest)| rest.to_owned())
+    text.split_once("sample.nc: ").map_or(text.clone(), |(_, rest)| rest.to_owned())
 }
 
 #[test]
@@ -98,10 +84,7 @@ fn a_plain_field_reads_alike_from_every_format() {
     let variable = sample.variable("chl", "time lat lon", &counting());
     sample.text(variable, "units", "mg m-3");
     sample.text(variable, "long_name", "chlorophyll");
-    sample
-        .file
-        .add_attribute("history", NcAttrValue::Chars("made".into()))
-        .unwrap();
+    sample.file.add_attribute("history", NcAttrValue::Chars("made".into())).unwrap();
     for format in [
         NcWriteFormat::Classic,
         NcWriteFormat::Offset64,
@@ -113,19 +96,13 @@ fn a_plain_field_reads_alike_from_every_format() {
         let field = read(&path, "chl").unwrap();
         assert_eq!((field.frames, field.height, field.width), (2, 3, 4));
         assert_eq!(field.values, counting());
-        assert_eq!(
-            (&field.latitude[..], &field.longitude[..]),
-            (&LATITUDES[..], &LONGITUDES[..])
-        );
+        assert_eq!((&field.latitude[..], &field.longitude[..]), (&LATITUDES[..], &LONGITUDES[..]));
         assert_eq!(field.units.as_deref(), Some("mg m-3"));
         assert_eq!(field.long_name.as_deref(), Some("chlorophyll"));
         assert_eq!(field.standard_name, None);
         assert_eq!(field.dimensions, ["time", "lat", "lon"]);
         assert_eq!(field.time.dates[1].to_string(), "2000-03-01");
-        assert_eq!(
-            field.attributes,
-            [("history".to_owned(), "made".to_owned())]
-        );
+        assert_eq!(field.attributes, [("history".to_owned(), "made".to_owned())]);
     }
 }
 
@@ -155,11 +132,7 @@ fn packed_values_unpack_and_everything_missing_is_nan() {
     let variable = sample.variable("packed", "time lat lon", &packed);
     sample.number(variable, "_FillValue", NcAttrValue::Shorts(vec![-32767]));
     sample.number(variable, "missing_value", NcAttrValue::Shorts(vec![-5]));
-    sample.number(
-        variable,
-        "valid_range",
-        NcAttrValue::Shorts(vec![-100, 1000]),
-    );
+    sample.number(variable, "valid_range", NcAttrValue::Shorts(vec![-100, 1000]));
     sample.number(variable, "scale_factor", NcAttrValue::Doubles(vec![0.5]));
     sample.number(variable, "add_offset", NcAttrValue::Doubles(vec![100.0]));
     let mut floats = counting();
@@ -181,16 +154,10 @@ fn packed_values_unpack_and_everything_missing_is_nan() {
 #[test]
 fn coordinates_are_known_by_standard_name_units_axis_or_name() {
     let by = |attributes: [&[(&str, &str)]; 3], names: [&'static str; 3]| {
-        let mut sample = Sample {
-            file: NcFileBuilder::new(),
-            dimensions: Vec::new(),
-        };
+        let mut sample = Sample { file: NcFileBuilder::new(), dimensions: Vec::new() };
         let values: [&[f64]; 3] = [&[0.0, 1.0], &LATITUDES, &LONGITUDES];
         for ((name, values), attributes) in names.into_iter().zip(values).zip(attributes) {
-            let dimension = sample
-                .file
-                .add_dimension(name, values.len() as u64)
-                .unwrap();
+            let dimension = sample.file.add_dimension(name, values.len() as u64).unwrap();
             let variable = sample.file.add_variable::<f64>(name, &[dimension]).unwrap();
             sample.file.write_variable(variable, values).unwrap();
             for (key, value) in attributes {
@@ -202,24 +169,14 @@ fn coordinates_are_known_by_standard_name_units_axis_or_name() {
         sample.read("v")
     };
     let time = &[("units", "days since 2000-01-01")][..];
-    let [y, x] = [
-        &[("standard_name", "latitude")][..],
-        &[("standard_name", "longitude")][..],
-    ];
+    let [y, x] = [&[("standard_name", "latitude")][..], &[("standard_name", "longitude")][..]];
     assert!(by([time, y, x], ["t", "y", "x"]).is_ok());
-    let [y, x] = [
-        &[("axis", "Y"), ("units", "degrees")][..],
-        &[("axis", "X")][..],
-    ];
+    let [y, x] = [&[("axis", "Y"), ("units", "degrees")][..], &[("axis", "X")][..]];
     assert!(by([time, y, x], ["t", "j", "i"]).is_ok());
     assert!(by([time, &[], &[]], ["when", "nav_lat", "nav_lon"]).is_ok());
     // Projected metres and rotated degrees are no latitudes.
     let metres = &[("axis", "Y"), ("units", "m")][..];
-    let rotated = &[
-        ("axis", "Y"),
-        ("units", "degrees"),
-        ("standard_name", "grid_latitude"),
-    ][..];
+    let rotated = &[("axis", "Y"), ("units", "degrees"), ("standard_name", "grid_latitude")][..];
     for y in [metres, rotated] {
         assert!(refusal(by([time, y, x], ["t", "lat", "lon"])).contains("latitude coordinate"));
     }
@@ -234,19 +191,8 @@ fn a_mask_reads_without_time() {
     let (_folder, path) = sample.write(NcWriteFormat::Nc4);
     let (mask, height, width) = read_mask(&path, "sea").unwrap();
     assert_eq!((height, width), (3, 4));
-    assert!(
-        mask.iter()
-            .enumerate()
-            .all(|(pixel, &sea)| sea == (pixel % 3 == 0))
-    );
+    assert!(mask.iter().enumerate().all(|(pixel, &sea)| sea == (pixel % 3 == 0)));
     assert!(refusal(read_mask(&path, "chl")).contains("time = 2"));
-    let listed: Vec<String> = variables(&path)
-        .unwrap()
-        .iter()
-        .map(|v| v.to_string())
-        .collect();
-    assert!(
-        listed.contains(&"chl[time = 2, lat = 3, lon = 4]".to_owned()),
-        "{listed:?}"
-    );
+    let listed: Vec<String> = variables(&path).unwrap().iter().map(|v| v.to_string()).collect();
+    assert!(listed.contains(&"chl[time = 2, lat = 3, lon = 4]".to_owned()), "{listed:?}");
 }

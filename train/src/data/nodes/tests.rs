@@ -14,9 +14,7 @@ fn field(columns: &[&[f32]]) -> Field {
         long_name: None,
         standard_name: None,
         units: None,
-        values: (0..frames)
-            .flat_map(|f| columns.iter().map(move |c| c[f]))
-            .collect(),
+        values: (0..frames).flat_map(|f| columns.iter().map(move |c| c[f])).collect(),
         frames,
         height: 1,
         width,
@@ -50,12 +48,7 @@ fn a_pixel_missing_in_nine_frames_of_ten_is_no_node() {
     // Only the frames asked for count.
     let mask = SeaMask::observed(&field, 0..8, MISSING_THRESHOLD).unwrap();
     assert_eq!(mask.nodes, [3]);
-    assert!(
-        SeaMask::observed(&field, 0..11, 0.9)
-            .unwrap_err()
-            .to_string()
-            .contains("0..11")
-    );
+    assert!(SeaMask::observed(&field, 0..11, 0.9).unwrap_err().to_string().contains("0..11"));
     assert!(SeaMask::observed(&field, 0..10, 0.0).is_err());
 }
 
@@ -71,19 +64,11 @@ fn series_and_statistics_leave_the_missing_out() {
     let statistics = Statistics::of(&series, 0..3).unwrap();
     assert_eq!(statistics.mean, [2.0, 0.0]);
     assert_eq!(statistics.std, [1.0, 1.0]);
-    assert_eq!(
-        (&statistics.low[..], &statistics.high[..]),
-        (&[1.0, 0.0][..], &[3.0, 0.0][..])
-    );
+    assert_eq!((&statistics.low[..], &statistics.high[..]), (&[1.0, 0.0][..], &[3.0, 0.0][..]));
     let grid = mask.scatter(&series.values, -1.0);
     assert_eq!(grid[..6], [1.0, -1.0, 0.0, 0.0, -1.0, 0.0]);
     let other = SeaMask::new(vec![true; 4], 2, 2).unwrap();
-    assert!(
-        Series::gather(&field, &other)
-            .unwrap_err()
-            .to_string()
-            .contains("found 2 x 2")
-    );
+    assert!(Series::gather(&field, &other).unwrap_err().to_string().contains("found 2 x 2"));
 }
 
 #[test]
@@ -91,9 +76,7 @@ fn the_stencil_is_the_distance_rule() {
     // |difference| < 0.05 degrees in both coordinates on a grid of 1/24 degree.
     for (case, (height, width)) in [(1, 1), (1, 9), (9, 1), (7, 11)].into_iter().enumerate() {
         let mut random = generator(5, case as u64, 0);
-        let mut sea: Vec<bool> = (0..height * width)
-            .map(|_| random.random_bool(0.6))
-            .collect();
+        let mut sea: Vec<bool> = (0..height * width).map(|_| random.random_bool(0.6)).collect();
         sea[height * width / 2] = true;
         let mask = SeaMask::new(sea, height, width).unwrap();
         let graph = stencil(&mask);

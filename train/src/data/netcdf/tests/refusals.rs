@@ -21,9 +21,7 @@ fn each_wrong_variable_is_refused_in_one_sentence() {
          lon = 4) with no one-dimensional time coordinate"
     );
     assert!(refusal(sample.read("section")).contains("no one-dimensional longitude"));
-    assert!(
-        refusal(sample.read("profile")).contains("others of size 1, found (time = 2, level = 2")
-    );
+    assert!(refusal(sample.read("profile")).contains("others of size 1, found (time = 2, level = 2"));
     assert!(refusal(sample.read("empty")).contains("found only missing values"));
 }
 
@@ -35,10 +33,7 @@ fn each_wrong_file_is_refused_in_one_sentence() {
     assert!(refusal(read(folder.path(), "chl")).contains("found a folder"));
     for content in ["", "CDF", "time,chl\n1,2\n"] {
         std::fs::write(&path, content).unwrap();
-        assert_eq!(
-            refusal(read(&path, "chl")),
-            "expected a NetCDF file, found another format"
-        );
+        assert_eq!(refusal(read(&path, "chl")), "expected a NetCDF file, found another format");
     }
 }
 
