@@ -9,8 +9,12 @@
 
 pub mod accumulate;
 pub mod buffers;
+pub mod gated_head;
+pub mod gated_head_backward;
 pub mod gemm;
 pub mod gemm_tile;
+pub mod graph_mix;
+pub mod graph_mix_backward;
 pub mod real;
 pub mod reduce;
 pub mod reduce_backward;

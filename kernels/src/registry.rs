@@ -1,7 +1,20 @@
 //! Every kernel, once.
 
 use crate::{Access, Kernel};
-use crate::{accumulate, gemm, reduce, reduce_backward, temporal_block, temporal_block_backward, unary};
+#[rustfmt::skip] // one line a kernel
+use crate::{
+    accumulate,
+    gated_head,
+    gated_head_backward,
+    gemm,
+    graph_mix,
+    graph_mix_backward,
+    reduce,
+    reduce_backward,
+    temporal_block,
+    temporal_block_backward,
+    unary,
+};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +33,11 @@ const fn entry<P>(kernel: &Kernel<P>) -> Entry {
 #[rustfmt::skip] // one line a kernel
 pub static ALL: &[Entry] = &[
     entry(&accumulate::ACCUMULATE),
+    entry(&gated_head::GATED_HEAD),
+    entry(&gated_head_backward::GATED_HEAD_BACKWARD),
     entry(&gemm::GEMM),
+    entry(&graph_mix::GRAPH_MIX),
+    entry(&graph_mix_backward::GRAPH_MIX_BACKWARD),
     entry(&reduce::REDUCE),
     entry(&reduce_backward::REDUCE_BACKWARD),
     entry(&temporal_block::TEMPORAL_BLOCK),
