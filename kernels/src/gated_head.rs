@@ -159,7 +159,22 @@ pub(crate) struct Tile<T> {
 impl<T: Real> Tile<T> {
     pub(crate) fn new(s: &Sizes) -> Self {
         let zeros = |len| vec![T::ZERO; len];
-        Tile { normed: zeros(ROWS * s.c), gates: zeros(ROWS * s.wide()), active: zeros(ROWS * s.c), raw: zeros(ROWS) }
+        Tile {
+            normed: zeros(ROWS * s.c),
+            gates: zeros(ROWS * s.wide()),
+            active: zeros(ROWS * s.c),
+            raw: zeros(ROWS),
+            mean: zeros(s.c),
+            rstd: zeros(s.c),
+        }
+    }
+
+    /// Takes up the statistics `[g, 2]` of a step.
+    pub(crate) fn enter(&mut self, s: &Sizes, stats: &[T]) {
+        for (i, (mean, rstd)) in self.mean.iter_mut().zip(&mut self.rstd).enumerate() {
+            let group = i / (s.c / s.groups);
+            (*mean, *rstd) = (stats[2 * group], stats[2 * group + 1]);
+        }
     }
 
     /// From rows of z to the predictions before the clamp.
