@@ -1,7 +1,27 @@
 //! Every kernel, once.
 
 use crate::{Access, Kernel};
-use crate::{accumulate, gemm, reduce, reduce_backward, unary};
+#[rustfmt::skip] // one line a module
+use crate::{
+    accumulate,
+    gemm,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    linear_attention,
+    linear_attention_backward,
+    node_linear,
+    node_linear_backward,
+    reduce,
+    reduce_backward,
+    softmax,
+    softmax_attention,
+    softmax_attention_backward,
+    softmax_backward,
+    spmm,
+    unary,
+};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +41,21 @@ const fn entry<P>(kernel: &Kernel<P>) -> Entry {
 pub static ALL: &[Entry] = &[
     entry(&accumulate::ACCUMULATE),
     entry(&gemm::GEMM),
+    entry(&group_norm::GROUP_NORM),
+    entry(&group_norm_backward::GROUP_NORM_BACKWARD),
+    entry(&layer_norm::LAYER_NORM),
+    entry(&layer_norm_backward::LAYER_NORM_BACKWARD),
+    entry(&linear_attention::LINEAR_ATTENTION),
+    entry(&linear_attention_backward::LINEAR_ATTENTION_BACKWARD),
+    entry(&node_linear::NODE_LINEAR),
+    entry(&node_linear_backward::NODE_LINEAR_BACKWARD),
     entry(&reduce::REDUCE),
     entry(&reduce_backward::REDUCE_BACKWARD),
+    entry(&softmax::SOFTMAX),
+    entry(&softmax_attention::SOFTMAX_ATTENTION),
+    entry(&softmax_attention_backward::SOFTMAX_ATTENTION_BACKWARD),
+    entry(&softmax_backward::SOFTMAX_BACKWARD),
+    entry(&spmm::SPMM),
     entry(&unary::UNARY),
     entry(&unary::UNARY_BACKWARD),
 ];
