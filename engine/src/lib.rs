@@ -24,6 +24,7 @@
 
 pub mod device;
 pub mod error;
+pub mod graph;
 pub mod memory;
 pub mod op;
 pub mod ops;
@@ -33,6 +34,7 @@ pub mod tensor;
 
 pub use device::Device;
 pub use error::{Error, Result};
+pub use graph::Csr;
 pub use shape::Shape;
 pub use tape::{Gradients, Tape};
 pub use tensor::{DType, Tensor};

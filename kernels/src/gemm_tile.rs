@@ -44,6 +44,18 @@ impl<T> GemmTile<'_, T> {
     }
 }
 
+/// c = a b with (m, n, k) = `sizes`, operands as in [`GemmTile`].
+#[inline(always)]
+pub(crate) fn product<T: Real>(
+    sizes: (usize, usize, usize),
+    a: (&[T], usize, usize),
+    b: (&[T], usize),
+    c: (&mut [T], usize),
+) {
+    let (m, n, k) = sizes;
+    T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: false });
+}
+
 /// The product by three plain loops, in any precision.
 pub(crate) fn run_plain<T: Real>(g: GemmTile<'_, T>) {
     g.assert_inside();

@@ -1,7 +1,10 @@
 //! Every row of the case table.
 
+mod attention;
 mod elementwise;
 mod fused;
+mod graphs;
+mod norms;
 mod products;
 mod reductions;
 
@@ -10,4 +13,14 @@ use crate::Case;
 /// Every row.
 pub fn all() -> Vec<Case> {
     [elementwise::rows(), fused::rows(), products::rows(), reductions::rows()].into_iter().flatten().collect()
+    #[rustfmt::skip] // one line a file
+    let files = [
+        attention::rows(),
+        elementwise::rows(),
+        graphs::rows(),
+        norms::rows(),
+        products::rows(),
+        reductions::rows(),
+    ];
+    files.into_iter().flatten().collect()
 }

@@ -1,0 +1,115 @@
+//! `node_linear_backward`: the gradients of [`node_linear`](crate::node_linear).
+//!
+//! dx = dy W_n^T, dW_n = sum_b x^T dy, dpool[j] = sum_n e[n, j] dW_n, de[n, j] = sum_co dW_n pool[j]. Shapes: x, dx
+//! `[b, n, c]`, e, de `[n, k]`, pool, dpool `[k, c, o]`, dy `[b, n, o]`. A task is a range of nodes with its own dpool,
+//! added in the order of the ranges. Tile by tile it mixes W^T from the transposed pool and sums dW in scratch over
+//! blocks of samples; neither outlives its tile. Bound by the products.
+
+use crate::gemm_tile::{GemmTile, product};
+use crate::node_linear::{BLOCK, Params, TILE, load, split_nodes, store};
+use crate::softmax_attention::transpose;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
+use rayon::prelude::*;
+
+/// dx, de and dpool.
+pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
+    name: "node_linear_backward",
+    buffers: &[
+        ("x", Access::Read),
+        ("e", Access::Read),
+        ("pool", Access::Read),
+        ("dy", Access::Read),
+        ("dx", Access::Write),
+        ("de", Access::Write),
+        ("dpool", Access::Write),
+    ],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
+        Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }
+    },
+};
+
+struct Operands<'a, T> {
+    x: &'a [T],
+    e: &'a [T],
+    pool: &'a [T],
+    /// Every prototype transposed, `[k, o, c]`.
+    transposed: &'a [T],
+    dy: &'a [T],
+}
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let [x, e, pool, dy] = std::array::from_fn(|_| buffers.read::<T>());
+    let [dx, de, dpool] = std::array::from_fn(|_| buffers.write::<T>());
+    let [n, c, o, k] = p.sizes();
+    if dx.is_empty() || dy.is_empty() || de.is_empty() {
+        [dx, de, dpool].into_iter().for_each(|d| d.fill(T::ZERO));
+        return;
+    }
+    let mut transposed = vec![T::ZERO; pool.len()];
+    for (pool, transposed) in pool.chunks_exact(c * o).zip(transposed.chunks_exact_mut(c * o)) {
+        transpose(pool, o, transposed);
+    }
+    let operands = Operands { x, e, pool, transposed: &transposed, dy };
+    let nodes = p.nodes_of_a_task();
+    let tasks = split_nodes(dx, n * c, nodes * c).into_par_iter().zip(de.par_chunks_mut(nodes * k));
+    let sums: Vec<Vec<T>> = tasks
+        .enumerate()
+        .map(|(task, (mut dx, de))| simd::vectorized(|| range(p, &operands, task * nodes, &mut dx, de)))
+        .collect();
+    partials::sum_into(dpool, &sums.iter().map(Vec::as_slice).collect::<Vec<_>>());
+}
+
+/// dx and de of the nodes from `start` on; returns their part of dpool.
+#[inline(always)]
+fn range<T: Real>(p: &Params, operands: &Operands<'_, T>, start: usize, dx: &mut [&mut [T]], de: &mut [T]) -> Vec<T> {
+    let [n, c, o, k] = p.sizes();
+    let Operands { x, e, pool, transposed, dy } = *operands;
+    let mut dpool = vec![T::ZERO; k * c * o];
+    let mut scratch = vec![T::ZERO; TILE * (2 * c * o + BLOCK * (2 * c + o))];
+    let (weights, rest) = scratch.split_at_mut(TILE * c * o);
+    let (dw, rest) = rest.split_at_mut(TILE * c * o);
+    let (xs, rest) = rest.split_at_mut(BLOCK * TILE * c);
+    let (dxs, dys) = rest.split_at_mut(BLOCK * TILE * c);
+    for (at, de) in de.chunks_mut(TILE * k).enumerate() {
+        let (first, tile) = (start + at * TILE, de.len() / k);
+        let e = &e[first * k..];
+        product((tile, c * o, k), (e, k, 1), (transposed, c * o), (weights, c * o));
+        for (block, dx) in dx.chunks_mut(BLOCK).enumerate() {
+            let samples = dx.len();
+            load(&x[block * BLOCK * n * c..], n * c, first * c, &mut xs[..samples * tile * c], tile * c);
+            load(&dy[block * BLOCK * n * o..], n * o, first * o, &mut dys[..samples * tile * o], tile * o);
+            for i in 0..tile {
+                let (x, dy) = (&xs[i * c..], &dys[i * o..]);
+                let weight = (&weights[i * c * o..], c);
+                product((samples, c, o), (dy, tile * o, 1), weight, (&mut dxs[i * c..], tile * c));
+                T::gemm_tile(GemmTile {
+                    m: c,
+                    n: o,
+                    k: samples,
+                    a: (x, 1, tile * c),
+                    b: (dy, tile * o),
+                    c: (&mut dw[i * c * o..], o),
+                    accumulate: block > 0,
+                });
+            }
+            store(&dxs[..samples * tile * c], tile * c, dx, at * TILE * c);
+        }
+        T::gemm_tile(GemmTile {
+            m: k,
+            n: c * o,
+            k: tile,
+            a: (e, 1, k),
+            b: (dw, c * o),
+            c: (&mut dpool, c * o),
+            accumulate: true,
+        });
+        for (de, dw) in de.chunks_exact_mut(k).zip(dw.chunks_exact(c * o)) {
+            for (de, pool) in de.iter_mut().zip(pool.chunks_exact(c * o)) {
+                *de = simd::sum(c * o, |i| dw[i] * pool[i]);
+            }
+        }
+    }
+    dpool
+}

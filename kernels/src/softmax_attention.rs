@@ -1,0 +1,68 @@
+//! `softmax_attention`: scaled dot-product attention over the frames of a sequence.
+//!
+//! For each head: P = softmax over frames of q k^T / sqrt(d), o = P v (Vaswani et al. 2017, eq. 1). Shapes: q, k, v,
+//! o `[s, t, heads d]`, the features of a head side by side. A task is one sequence: its k is transposed once, the
+//! `[t, t]` scores of one head at a time live in its scratch and never reach memory. Meant for windows of up to a
+//! few hundred frames, whose scores fit the second-level cache. Bound by the products and by `exp`.
+
+use crate::gemm_tile::product;
+use crate::linear_attention::{Params, inverse_sqrt, scale};
+use crate::softmax::softmax_rows;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use rayon::prelude::*;
+
+/// o = softmax(q k^T / sqrt(d)) v.
+pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
+    name: "softmax_attention",
+    buffers: &[("q", Access::Read), ("k", Access::Read), ("v", Access::Read), ("y", Access::Write)],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
+        Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }
+    },
+};
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let [q, k, v] = std::array::from_fn(|_| buffers.read::<T>());
+    let y = buffers.write::<T>();
+    let (t, _, _, width) = p.sizes();
+    let len = t * width;
+    if y.is_empty() {
+        return;
+    }
+    let scratch = || vec![T::ZERO; len + t * t];
+    y.par_chunks_mut(len).enumerate().for_each_init(scratch, |scratch, (s, y)| {
+        let at = s * len..(s + 1) * len;
+        simd::vectorized(|| sequence(p, &q[at.clone()], &k[at.clone()], &v[at], y, scratch));
+    });
+}
+
+#[inline(always)]
+fn sequence<T: Real>(p: &Params, q: &[T], k: &[T], v: &[T], y: &mut [T], scratch: &mut [T]) {
+    let (t, heads, dim, width) = p.sizes();
+    let (kt, weights) = scratch.split_at_mut(k.len());
+    transpose(k, width, kt);
+    for h in (0..heads).map(|h| h * dim) {
+        attention_weights(&q[h..], &kt[h * t..], (t, dim, width), weights);
+        product((t, dim, t), (weights, t, 1), (&v[h..], width), (&mut y[h..], width));
+    }
+}
+
+/// The weights P `[t, t]` of one head, from its columns of q `[t, width]` and its rows of k^T `[width, t]`.
+#[inline(always)]
+pub(crate) fn attention_weights<T: Real>(q: &[T], kt: &[T], (t, dim, width): (usize, usize, usize), weights: &mut [T]) {
+    product((t, t, dim), (q, width, 1), (kt, t), (weights, t));
+    scale(weights, inverse_sqrt(dim));
+    softmax_rows(weights, t);
+}
+
+/// y = x^T for x of rows of `width` elements.
+#[inline(always)]
+pub(crate) fn transpose<T: Real>(x: &[T], width: usize, y: &mut [T]) {
+    let rows = x.len() / width;
+    for (column, y) in y.chunks_exact_mut(rows).enumerate() {
+        for (y, row) in y.iter_mut().zip(x.chunks_exact(width)) {
+            *y = row[column];
+        }
+    }
+}

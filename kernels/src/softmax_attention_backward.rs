@@ -1,0 +1,66 @@
+//! `softmax_attention_backward`: the gradients of [`softmax_attention`](crate::softmax_attention).
+//!
+//! The weights P are computed anew from q and k. With r = 1 / sqrt(d), for each head: dv = P^T dy, dP = dy v^T,
+//! dS = r P (dP - sum P dP), dq = dS k, dk = dS^T q. Shapes: all `[s, t, heads d]`. A task is one sequence in its
+//! scratch: k^T, v^T, and P and dS of one head at a time. Bound by the products.
+
+use crate::gemm_tile::product;
+use crate::linear_attention::{Params, inverse_sqrt, scale};
+use crate::softmax::softmax_rows_backward;
+use crate::softmax_attention::{attention_weights, transpose};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use rayon::prelude::*;
+
+/// dq, dk and dv.
+pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
+    name: "softmax_attention_backward",
+    buffers: &[
+        ("q", Access::Read),
+        ("k", Access::Read),
+        ("v", Access::Read),
+        ("dy", Access::Read),
+        ("dq", Access::Write),
+        ("dk", Access::Write),
+        ("dv", Access::Write),
+    ],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
+        Cost { flops: s * heads * t * t * (10 * d + 10), bytes: 28 * s * t * heads * d }
+    },
+};
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let operands: [&[T]; 4] = std::array::from_fn(|_| buffers.read::<T>());
+    let [dq, dk, dv] = std::array::from_fn(|_| buffers.write::<T>());
+    let (t, _, _, width) = p.sizes();
+    let len = t * width;
+    if dq.is_empty() {
+        return;
+    }
+    let scratch = || vec![T::ZERO; 2 * len + 2 * t * t];
+    let tasks = dq.par_chunks_mut(len).zip(dk.par_chunks_mut(len)).zip(dv.par_chunks_mut(len)).enumerate();
+    tasks.for_each_init(scratch, |scratch, (s, ((dq, dk), dv))| {
+        let operands = operands.map(|x| &x[s * len..(s + 1) * len]);
+        simd::vectorized(|| sequence(p, operands, [dq, dk, dv], scratch));
+    });
+}
+
+#[inline(always)]
+fn sequence<T: Real>(p: &Params, [q, k, v, dy]: [&[T]; 4], [dq, dk, dv]: [&mut [T]; 3], scratch: &mut [T]) {
+    let (t, heads, dim, width) = p.sizes();
+    let (kt, rest) = scratch.split_at_mut(k.len());
+    let (vt, rest) = rest.split_at_mut(v.len());
+    let (weights, ds) = rest.split_at_mut(t * t);
+    transpose(k, width, kt);
+    transpose(v, width, vt);
+    for h in (0..heads).map(|h| h * dim) {
+        attention_weights(&q[h..], &kt[h * t..], (t, dim, width), weights);
+        product((t, dim, t), (weights, 1, t), (&dy[h..], width), (&mut dv[h..], width));
+        product((t, t, dim), (&dy[h..], width, 1), (&vt[h * t..], t), (ds, t));
+        softmax_rows_backward(weights, ds, t);
+        scale(ds, inverse_sqrt(dim));
+        product((t, dim, t), (ds, t, 1), (&k[h..], width), (&mut dq[h..], width));
+        product((t, dim, t), (ds, 1, t), (&q[h..], width), (&mut dk[h..], width));
+    }
+}

@@ -1,0 +1,32 @@
+//! `softmax_backward`: the gradient of [`softmax`](crate::softmax).
+//!
+//! dx = y (dy - sum_i y dy) in every row. Shapes: y, dy, dx `[rows, c]`. Bound by memory: 12 bytes an element.
+
+use crate::softmax::{Params, elements_of_a_task, softmax_rows_backward};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use rayon::prelude::*;
+
+/// dx = y (dy - sum_i y dy).
+pub static SOFTMAX_BACKWARD: Kernel<Params> = Kernel {
+    name: "softmax_backward",
+    buffers: &[("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let len = u64::from(p.rows) * u64::from(p.channels);
+        Cost { flops: 4 * len, bytes: 12 * len }
+    },
+};
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let (y, dy, dx) = (buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());
+    if dx.is_empty() {
+        return;
+    }
+    let chunk = elements_of_a_task(p);
+    dx.par_chunks_mut(chunk).zip(y.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, y), dy)| {
+        simd::vectorized(|| {
+            dx.copy_from_slice(dy);
+            softmax_rows_backward(y, dx, p.channels as usize);
+        });
+    });
+}

@@ -1,0 +1,103 @@
+//! `spmm`: a sparse matrix times the nodes of every sample, which gathers over a graph's neighbours.
+//!
+//! y[b, i, :] = sum_e w[e] x[b, neighbours[e], :] for e in offsets[i]..offsets[i + 1] (compressed sparse rows).
+//! Shapes: offsets u32 `[n + 1]`, neighbours u32 `[nnz]`, values `[nnz]` or absent (all ones), x, y `[b, n, c]`. The
+//! gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
+//! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.
+
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+/// Elements of y of one task.
+const CHUNK: usize = 1 << 14;
+
+/// Parameters of [`SPMM`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Params {
+    /// Samples.
+    pub batch: u32,
+    /// Nodes: rows and columns of the matrix.
+    pub nodes: u32,
+    /// Channels of a node.
+    pub channels: u32,
+    /// Stored entries of the matrix.
+    pub entries: u32,
+}
+
+/// y = matrix times x, for every sample.
+pub static SPMM: Kernel<Params> = Kernel {
+    name: "spmm",
+    buffers: &[
+        ("offsets", Access::Read),
+        ("neighbours", Access::Read),
+        ("values", Access::Read),
+        ("x", Access::Read),
+        ("y", Access::Write),
+    ],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let [b, n, c, entries] = [p.batch, p.nodes, p.channels, p.entries].map(u64::from);
+        Cost { flops: 2 * b * entries * c, bytes: 8 * b * n * c + 8 * entries + 4 * n }
+    },
+};
+
+/// A matrix in compressed sparse rows; no values means all ones.
+struct Matrix<'a, T> {
+    offsets: &'a [u32],
+    neighbours: &'a [u32],
+    values: &'a [T],
+}
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let (offsets, neighbours) = (buffers.read::<u32>(), buffers.read::<u32>());
+    let matrix = Matrix { offsets, neighbours, values: buffers.read::<T>() };
+    let (x, y) = (buffers.read::<T>(), buffers.write::<T>());
+    let c = p.channels as usize;
+    let len = p.nodes as usize * c;
+    if y.is_empty() {
+        return;
+    }
+    let nodes = (CHUNK / c).max(1);
+    y.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(y, x)| {
+        y.par_chunks_mut(nodes * c).enumerate().for_each(|(chunk, y)| {
+            simd::vectorized(|| {
+                for (i, y) in y.chunks_exact_mut(c).enumerate() {
+                    row(&matrix, chunk * nodes + i, x, y);
+                }
+            });
+        });
+    });
+}
+
+/// One row of the product, by blocks of channels.
+#[inline(always)]
+fn row<T: Real>(matrix: &Matrix<'_, T>, i: usize, x: &[T], y: &mut [T]) {
+    let entries = matrix.offsets[i] as usize..matrix.offsets[i + 1] as usize;
+    let neighbours = &matrix.neighbours[entries.clone()];
+    // No values: an empty slice, whose `get` gives one.
+    let values = matrix.values.get(entries).unwrap_or(&[]);
+    let at = gather::<T, 32>(neighbours, values, x, y, 0);
+    let at = gather::<T, 8>(neighbours, values, x, y, at);
+    gather::<T, 1>(neighbours, values, x, y, at);
+}
+
+/// The whole blocks of `W` channels from channel `at` on; returns where they end.
+#[inline(always)]
+fn gather<T: Real, const W: usize>(neighbours: &[u32], values: &[T], x: &[T], y: &mut [T], mut at: usize) -> usize {
+    let c = y.len();
+    while at + W <= c {
+        let mut sums = [T::ZERO; W];
+        for (e, j) in neighbours.iter().enumerate() {
+            let weight = values.get(e).copied().unwrap_or(T::ONE);
+            let x = &x[*j as usize * c + at..][..W];
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = weight.mul_add(*x, *sum);
+            }
+        }
+        y[at..at + W].copy_from_slice(&sums);
+        at += W;
+    }
+    at
+}

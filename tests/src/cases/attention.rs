@@ -1,0 +1,49 @@
+//! Attention.
+
+use crate::{Case, Problem, Values};
+use isobath_engine::{Result, Tensor, ops};
+
+/// The axes of a row, and what it computes.
+type Attend = fn(&Tensor, &Tensor, &Tensor, usize) -> Result<Tensor>;
+const AXES: &[(&str, usize)] = &[("sequences", 5), ("frames", 31), ("heads", 3), ("dim", 31)];
+
+pub(super) fn rows() -> Vec<Case> {
+    vec![
+        Case {
+            name: "linear_attention",
+            axes: AXES,
+            large: &[301, 46, 1, 32],
+            problem: |s, values| problem(s, values, ops::linear_attention),
+        },
+        Case {
+            name: "linear_attention_heads",
+            axes: AXES,
+            large: &[67, 46, 8, 8],
+            problem: |s, values| problem(s, values, ops::linear_attention),
+        },
+        Case {
+            name: "softmax_attention",
+            axes: AXES,
+            large: &[301, 46, 1, 32],
+            problem: |s, values| problem(s, values, ops::softmax_attention),
+        },
+        Case {
+            name: "softmax_attention_heads",
+            axes: AXES,
+            large: &[67, 46, 8, 8],
+            problem: |s, values| problem(s, values, ops::softmax_attention),
+        },
+    ]
+}
+
+fn problem(s: &[usize], values: &mut Values, attend: Attend) -> Problem {
+    let (heads, shape) = (s[2], [s[0], s[1], s[2] * s[3]]);
+    Problem {
+        inputs: vec![
+            values.variable_in(&shape, -2.0, 2.0),
+            values.variable_in(&shape, -2.0, 2.0),
+            values.variable(&shape),
+        ],
+        apply: Box::new(move |x| attend(&x[0], &x[1], &x[2], heads)),
+    }
+}

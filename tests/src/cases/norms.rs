@@ -1,0 +1,69 @@
+//! Normalisation and softmax.
+
+use crate::{Case, Problem};
+use isobath_engine::ops;
+
+pub(super) fn rows() -> Vec<Case> {
+    vec![
+        Case {
+            name: "layer_norm",
+            axes: &[("rows", 70), ("channels", 70)],
+            large: &[9001, 33],
+            // A large eps keeps the curvature within reach of differences when a row is nearly constant.
+            problem: |s, values| Problem {
+                inputs: vec![values.variable(s), values.variable(&s[1..]), values.variable(&s[1..])],
+                apply: Box::new(|x| ops::layer_norm(&x[0], &x[1], &x[2], 0.1)),
+            },
+        },
+        Case {
+            name: "layer_norm_deep",
+            axes: &[("batch", 3), ("rows", 13), ("channels", 31)],
+            large: &[3, 701, 32],
+            problem: |s, values| Problem {
+                inputs: vec![values.variable_in(s, 1.0, 3.0), values.variable(&s[2..]), values.variable(&s[2..])],
+                apply: Box::new(|x| ops::layer_norm(&x[0], &x[1], &x[2], 0.1)),
+            },
+        },
+        Case {
+            name: "group_norm",
+            axes: &[("batch", 5), ("nodes", 70), ("groups", 4), ("group", 13)],
+            large: &[3, 4443, 4, 8],
+            problem: |s, values| {
+                let (groups, channels) = (s[2], s[2] * s[3]);
+                Problem {
+                    inputs: vec![
+                        values.variable(&[s[0], s[1], channels]),
+                        values.variable(&[channels]),
+                        values.variable(&[channels]),
+                    ],
+                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
+                }
+            },
+        },
+        Case {
+            name: "group_norm_offset",
+            axes: &[("batch", 3), ("nodes", 40), ("groups", 3), ("group", 5)],
+            large: &[2, 20_011, 1, 3],
+            problem: |s, values| {
+                let (groups, channels) = (s[2], s[2] * s[3]);
+                Problem {
+                    inputs: vec![
+                        values.variable_in(&[s[0], s[1], channels], 2.0, 4.0),
+                        values.variable(&[channels]),
+                        values.variable(&[channels]),
+                    ],
+                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
+                }
+            },
+        },
+        Case {
+            name: "softmax",
+            axes: &[("rows", 40), ("columns", 70)],
+            large: &[701, 100],
+            problem: |s, values| Problem {
+                inputs: vec![values.variable_in(s, -4.0, 4.0)],
+                apply: Box::new(|x| ops::softmax(&x[0])),
+            },
+        },
+    ]
+}
