@@ -8,6 +8,7 @@
 //! Tensors are contiguous, slowest axis first.
 
 pub mod accumulate;
+pub mod adam;
 pub mod buffers;
 pub mod gemm;
 pub mod gemm_tile;

@@ -1,7 +1,7 @@
 //! Every kernel, once.
 
 use crate::{Access, Kernel};
-use crate::{accumulate, gemm, reduce, reduce_backward, unary};
+use crate::{accumulate, adam, gemm, reduce, reduce_backward, unary};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,7 @@ const fn entry<P>(kernel: &Kernel<P>) -> Entry {
 #[rustfmt::skip] // one line a kernel
 pub static ALL: &[Entry] = &[
     entry(&accumulate::ACCUMULATE),
+    entry(&adam::ADAM),
     entry(&gemm::GEMM),
     entry(&reduce::REDUCE),
     entry(&reduce_backward::REDUCE_BACKWARD),
