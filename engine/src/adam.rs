@@ -5,10 +5,11 @@
 
 use crate::device::Bind::{In, Out};
 use crate::error::{Error, Result};
-use crate::ops;
 use crate::parameters::Parameters;
 use crate::tape::Gradients;
+use crate::tensor::Tensor;
 use isobath_kernels::adam::{ADAM, Params, Settings};
+use isobath_kernels::sum_squares::{self, SUM_SQUARES};
 
 /// The optimiser's constants. Its state, the moments and the number of steps, lies with the [`Parameters`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +57,10 @@ impl Adam {
             entry.expect_reached(gradients)?;
         }
         let gradient = &parameters.gradients;
-        let norm_squared = ops::sum(&ops::square(gradient)?)?;
+        let device = parameters.device();
+        let norm_squared = Tensor::empty(device, [1], parameters.dtype())?;
+        let len = gradient.len() as u32;
+        device.run(&SUM_SQUARES, &sum_squares::Params { len }, &[In(gradient), Out(&norm_squared)])?;
         let gradient_norm = norm_squared.item()?.sqrt();
         if !gradient_norm.is_finite() {
             return Ok(StepReport { gradient_norm });
@@ -71,9 +75,9 @@ impl Adam {
             max_norm: self.max_norm.unwrap_or(0.0),
         };
         let (values, [first, second]) = (&parameters.values, &parameters.moments);
-        let constants = Params::new(values.len() as u32, &settings, parameters.steps + 1);
+        let constants = Params::new(len, &settings, parameters.steps + 1);
         let bound = [Out(values), In(gradient), Out(first), Out(second), In(&norm_squared)];
-        parameters.device().run(&ADAM, &constants, &bound)?;
+        device.run(&ADAM, &constants, &bound)?;
         parameters.steps += 1;
         Ok(StepReport { gradient_norm })
     }
@@ -102,7 +106,7 @@ pub fn largest_gradient(parameters: &Parameters) -> Result<(String, f64)> {
 mod tests {
     use super::*;
     use crate::init::Init;
-    use crate::{DType, Device, Tape, Tensor};
+    use crate::{DType, Device, Tape, ops};
 
     /// Parameters `a` [3, 17] and `b` [3].
     fn model(dtype: DType) -> Parameters {
@@ -116,7 +120,7 @@ mod tests {
     /// Gradients of sum (x a^T + b)^2, and those of `a` and `b` in a row.
     fn pass(parameters: &Parameters, scale: f64) -> (Gradients, Vec<f64>) {
         let x: Vec<f64> = (0..34).map(|i| scale * (f64::from(i) * 0.37).sin()).collect();
-        let x = Tensor::from_f64(parameters.device(), &[2, 17], &x, parameters.dtype()).unwrap();
+        let x = Tensor::from_f64(parameters.device(), [2, 17], &x, parameters.dtype()).unwrap();
         let tape = Tape::start().unwrap();
         let y = ops::linear(&x, &parameters.get("a").unwrap(), Some(&parameters.get("b").unwrap())).unwrap();
         let gradients = tape.backward(&ops::sum(&ops::square(&y).unwrap()).unwrap()).unwrap();

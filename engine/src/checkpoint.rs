@@ -6,13 +6,9 @@
 //! counters are their whole state.
 
 use crate::error::{Error, Result};
-use crate::parameters::{Entry, Parameters, fill, listed};
-use crate::tensor::{DType, Tensor};
-use crate::weights::Weights;
-use safetensors::tensor::{Dtype, TensorView};
+use crate::parameters::{Parameters, fill};
+use crate::weights::{self, Weights, listed};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 /// What the metadata calls this format.
@@ -20,6 +16,8 @@ pub const FORMAT: &str = "isobath-checkpoint";
 /// The version that [`save`] writes and the newest that [`load`] reads.
 pub const VERSION: u64 = 1;
 
+/// Prefixes of the arrays, in the order of [`Parameters::flats`].
+const GROUPS: [&str; 3] = ["param", "moment1", "moment2"];
 const RESERVED: [&str; 6] = ["format", "version", "step", "epoch", "seed", "optimizer_step"];
 
 /// Where a training stands.
@@ -43,31 +41,15 @@ pub struct State {
 /// old file as it was and no temporary one.
 pub fn save(path: impl AsRef<Path>, parameters: &Parameters, state: &State, with_moments: bool) -> Result<()> {
     let path = path.as_ref();
-    let name = path.display().to_string();
-    let refused = |what| Error::Format { path: name.clone(), what };
     if let Some(key) = state.metadata.keys().find(|key| RESERVED.contains(&key.as_str())) {
-        return Err(refused(format!("the metadata entry {key} is the format's own")));
-    }
-    let mut groups = vec![("param", &parameters.values)];
-    if with_moments {
-        groups.extend(["moment1", "moment2"].into_iter().zip(&parameters.moments));
+        let what = format!("the metadata entry {key} is the format's own");
+        return Err(Error::Format { path: path.display().to_string(), what });
     }
     let mut arrays = Vec::new();
-    for (group, flat) in groups {
-        for entry in parameters.entries() {
-            arrays.push((format!("{group}/{}", entry.name), entry.part_of(flat), little_endian(entry, flat)?));
-        }
+    for (group, flat) in GROUPS.into_iter().zip(parameters.flats()).take(if with_moments { 3 } else { 1 }) {
+        arrays.extend(parameters.entries().iter().map(|e| (format!("{group}/{}", e.name), e.part_of(flat))));
     }
-    let dtype = if parameters.dtype() == DType::F64 { Dtype::F64 } else { Dtype::F32 };
-    let views = arrays.iter().map(|(name, part, bytes)| {
-        let view = TensorView::new(dtype, part.shape().dims().to_vec(), bytes)?;
-        Ok((name.as_str(), view))
-    });
-    let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
-    let metadata = header(parameters, state, with_moments);
-    let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
-    let bytes = bytes.map_err(|e| refused(e.to_string()))?;
-    replace(path, &bytes).map_err(|source| Error::File { path: name.clone(), source })
+    weights::write(path, &arrays, header(parameters, state, with_moments))
 }
 
 fn header(parameters: &Parameters, state: &State, with_moments: bool) -> HashMap<String, String> {
@@ -84,33 +66,6 @@ fn header(parameters: &Parameters, state: &State, with_moments: bool) -> HashMap
     entries
 }
 
-/// A parameter's part of a flat region in the file's byte order.
-fn little_endian(entry: &Entry, flat: &Tensor) -> Result<Vec<u8>> {
-    let part = entry.part_of(flat);
-    Ok(match part.dtype() {
-        DType::F64 => part.to_vec::<f64>()?.into_iter().flat_map(f64::to_le_bytes).collect(),
-        _ => part.to_vec::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect(),
-    })
-}
-
-/// Puts `bytes` in the place of the file `path`, all or nothing.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        // As for any new file, and not only for its owner: the umask takes away what it should.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // The rename is on the disk once the folder is.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
 /// Reads a checkpoint into `parameters`. A file without moments leaves the optimiser as new. Axes of length 1 at the
 /// end of a shape do not count: PyTorch's weight `[out, in, 1]` of a 1x1 convolution is our `[out, in]`.
 ///
@@ -121,33 +76,25 @@ pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State
     let file = Weights::open(path)?;
     let mut metadata = file.metadata();
     let state = read_header(&file, &mut metadata)?;
-    let names = file.names();
-    let foreign = |name: &&str| !["param/", "moment1/", "moment2/"].iter().any(|group| name.starts_with(group));
-    let mut foreign = names.iter().map(String::as_str).filter(foreign).peekable();
-    if foreign.peek().is_some() {
-        return Err(file.error(format!("arrays that no checkpoint has: {}", listed(foreign))));
+    let steps = metadata.remove("optimizer_step").map(|steps| number(&file, "optimizer_step", &steps)).transpose()?;
+    let groups = if steps.is_some() { &GROUPS[..] } else { &GROUPS[..1] };
+    let mut names = file.names();
+    names.retain(|name| !groups.iter().any(|group| name.starts_with(&format!("{group}/"))));
+    if !names.is_empty() {
+        return Err(file.error(format!("unexpected in a checkpoint: {}", listed(names.iter()))));
     }
-    let values = file.group("param", parameters)?;
-    let (steps, moments) = match metadata.remove("optimizer_step") {
-        Some(steps) => {
-            let steps = number(&file, "optimizer_step", &steps)?;
-            (steps, Some([file.group("moment1", parameters)?, file.group("moment2", parameters)?]))
-        }
-        None if names.iter().any(|name| name.starts_with("moment")) => {
-            return Err(file.error("moments without the metadata entry optimizer_step".into()));
-        }
-        None => (0, None),
-    };
-    for (i, entry) in parameters.entries().iter().enumerate() {
-        fill(&entry.tensor, &values[i]);
-        for (k, flat) in parameters.moments.iter().enumerate() {
-            match &moments {
-                Some(moments) => fill(&entry.part_of(flat), &moments[k][i]),
-                None => fill(&entry.part_of(flat), &vec![0.0; entry.tensor.len()]),
+    let arrays: Vec<_> = groups.iter().map(|group| file.group(group, parameters)).collect::<Result<_>>()?;
+    // Zeros replace the moments that the file does not have.
+    for (k, flat) in parameters.flats().into_iter().enumerate() {
+        for (i, entry) in parameters.entries().iter().enumerate() {
+            let part = entry.part_of(flat);
+            match arrays.get(k) {
+                Some(arrays) => fill(&part, &arrays[i]),
+                None => fill(&part, &vec![0.0; part.len()]),
             }
         }
     }
-    parameters.steps = steps;
+    parameters.steps = steps.unwrap_or(0);
     Ok(State { metadata, ..state })
 }
 
@@ -179,7 +126,7 @@ mod tests {
     use super::*;
     use crate::adam::Adam;
     use crate::init::Init;
-    use crate::{Device, Tape, ops};
+    use crate::{DType, Device, Tape, ops};
     use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
     use std::path::PathBuf;
 
@@ -197,8 +144,7 @@ mod tests {
     }
 
     fn bits(p: &Parameters) -> (u64, Vec<Vec<u32>>) {
-        let flats = [&p.values, &p.moments[0], &p.moments[1]];
-        (p.steps, flats.map(|f| f.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect()).to_vec())
+        (p.steps, p.flats().map(|f| f.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect()).to_vec())
     }
 
     fn state() -> State {
@@ -252,9 +198,9 @@ mod tests {
         let (_folder, path, _) = saved(true);
         let shape = complaint(&path, &mut model(1, 7, "b"));
         assert_eq!(shape, "parameter b: expected [7], found [6]");
-        assert_eq!(complaint(&path, &mut model(1, 6, "c")), "no param for c");
+        assert_eq!(complaint(&path, &mut model(1, 6, "c")), "missing: param/c");
         let mut smaller = Parameters::builder().add("b", [6], Init::Ones).build(&Device::cpu(), DType::F32, 0).unwrap();
-        assert_eq!(complaint(&path, &mut smaller), "param for a.weight, which the model does not have");
+        assert_eq!(complaint(&path, &mut smaller), "not in the model: param/a.weight");
     }
 
     /// Replaces text in the header by other text of the same length.
@@ -277,9 +223,13 @@ mod tests {
             ("\"version\":\"1\"", "\"version\":\"2\"", "version 2 is newer than 1, the newest that this program reads"),
             ("\"step\":\"9\"", "\"step\":\"x\"", "metadata entry step: expected a whole number, found \"x\""),
             ("\"epoch\"", "\"epoxy\"", "the metadata entry epoch is missing"),
-            ("\"optimizer_step\"", "\"optimizer_stop\"", "moments without the metadata entry optimizer_step"),
-            ("moment1/b", "moment3/b", "arrays that no checkpoint has: moment3/b"),
-            ("moment1/b", "moment1/d", "no moment1 for b"),
+            (
+                "\"optimizer_step\"",
+                "\"optimizer_stop\"",
+                "unexpected in a checkpoint: moment1/a.weight, moment1/b, moment2/a.weight, moment2/b",
+            ),
+            ("moment1/b", "moment3/b", "unexpected in a checkpoint: moment3/b"),
+            ("moment1/b", "moment1/d", "missing: moment1/b"),
         ] {
             let (_folder, path, mut parameters) = saved(true);
             doctored(&path, from, to);

@@ -4,13 +4,15 @@
 //! `out/*`, `grad/*`.
 
 use crate::error::{Error, Result};
-use crate::parameters::{Parameters, fill, listed};
+use crate::parameters::{Parameters, fill};
+use crate::tensor::{DType, Tensor};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use std::collections::{BTreeMap, HashSet};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 /// An open safetensors file.
@@ -53,10 +55,9 @@ impl Weights {
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
-        self.metadata.info(name).ok_or_else(|| {
-            let names = self.names();
-            self.error(format!("array {name} not found; the file has {}", listed(names.iter().map(String::as_str))))
-        })
+        self.metadata
+            .info(name)
+            .ok_or_else(|| self.error(format!("array {name} not found; the file has {}", listed(self.names().iter()))))
     }
 
     /// An array's shape, slowest axis first.
@@ -70,7 +71,7 @@ impl Weights {
     /// An array's elements as f64: exact from every type but integers beyond 2^53.
     ///
     /// # Errors
-    /// When the file has none of that name, or its type is not one of f16, bf16, f32, f64, i32 and i64.
+    /// When the file has none of that name, or its type is not one of f16, bf16, f32, f64, u32, i32 and i64.
     pub fn to_f64(&self, name: &str) -> Result<Vec<f64>> {
         let info = self.info(name)?;
         let (start, end) = info.data_offsets;
@@ -82,9 +83,10 @@ impl Weights {
             Dtype::F32 => decode(bytes, |b| f64::from(f32::from_le_bytes(b))),
             Dtype::F64 => decode(bytes, f64::from_le_bytes),
             Dtype::I32 => decode(bytes, |b| f64::from(i32::from_le_bytes(b))),
+            Dtype::U32 => decode(bytes, |b| f64::from(u32::from_le_bytes(b))),
             Dtype::I64 => decode(bytes, |b| i64::from_le_bytes(b) as f64),
             other => {
-                let what = format!("array {name}: expected F16, BF16, F32, F64, I32 or I64, found {other:?}");
+                let what = format!("array {name}: expected F16, BF16, F32, F64, U32, I32 or I64, found {other:?}");
                 return Err(self.error(what));
             }
         })
@@ -115,18 +117,14 @@ impl Weights {
 
     /// The arrays `<group>/<name>` of all parameters, in their order.
     pub(crate) fn group(&self, group: &str, parameters: &Parameters) -> Result<Vec<Vec<f64>>> {
-        let names = self.names();
-        let found: HashSet<&str> =
-            names.iter().filter_map(|name| name.strip_prefix(group)?.strip_prefix('/')).collect();
-        let known: HashSet<&str> = parameters.names().collect();
-        let mut missing = parameters.names().filter(|name| !found.contains(name)).peekable();
-        if missing.peek().is_some() {
-            return Err(self.error(format!("no {group} for {}", listed(missing))));
+        let expected: BTreeSet<String> = parameters.names().map(|name| format!("{group}/{name}")).collect();
+        let of_group = |name: &String| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'));
+        let found: BTreeSet<String> = self.names().into_iter().filter(of_group).collect();
+        if !found.is_superset(&expected) {
+            return Err(self.error(format!("missing: {}", listed(expected.difference(&found)))));
         }
-        let mut unexpected = found.difference(&known).copied().collect::<Vec<_>>();
-        unexpected.sort_unstable();
-        if !unexpected.is_empty() {
-            let what = format!("{group} for {}, which the model does not have", listed(unexpected.into_iter()));
+        if found.len() > expected.len() {
+            let what = format!("not in the model: {}", listed(found.difference(&expected)));
             return Err(self.error(what));
         }
         let read = |name: &str| {
@@ -159,14 +157,66 @@ fn decode<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f64) -> Vec
     bytes.as_chunks().0.iter().map(|chunk| element(*chunk)).collect()
 }
 
+/// The first few names, for an error message.
+pub(crate) fn listed(names: impl Iterator<Item = impl ToString>) -> String {
+    const SHOWN: usize = 6;
+    let names: Vec<String> = names.map(|name| name.to_string()).collect();
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+}
+
+/// Writes tensors and metadata to a temporary file beside `path`, forces it to the disk and renames it, so that `path`
+/// is at every moment the old file or the new one.
+///
+/// # Errors
+/// When the file cannot be written; then the old one is as it was and no temporary one is left.
+pub fn write(path: impl AsRef<Path>, arrays: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+    let path = path.as_ref();
+    let name = path.display().to_string();
+    let contents = arrays.iter().map(|(_, tensor)| little_endian(tensor)).collect::<Result<Vec<_>>>()?;
+    let views = arrays.iter().zip(&contents).map(|((name, tensor), (dtype, bytes))| {
+        Ok((name.as_str(), TensorView::new(*dtype, tensor.shape().dims().to_vec(), bytes)?))
+    });
+    let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
+    let bytes = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
+    let bytes = bytes.map_err(|e| Error::Format { path: name.clone(), what: e.to_string() })?;
+    replace(path, &bytes).map_err(|source| Error::File { path: name, source })
+}
+
+/// A tensor in the file's byte order.
+fn little_endian(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
+    Ok(match tensor.dtype() {
+        DType::F32 => (Dtype::F32, tensor.to_vec::<f32>()?.into_iter().flat_map(f32::to_le_bytes).collect()),
+        DType::F64 => (Dtype::F64, tensor.to_vec::<f64>()?.into_iter().flat_map(f64::to_le_bytes).collect()),
+        DType::U32 => (Dtype::U32, tensor.to_vec::<u32>()?.into_iter().flat_map(u32::to_le_bytes).collect()),
+    })
+}
+
+/// Puts `bytes` in the place of the file `path`, all or nothing.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // As for any new file, and not only for its owner: the umask takes away what it should.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The rename is on the disk once the folder is.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
     use crate::init::Init;
-    use crate::{DType, Device};
-    use safetensors::tensor::TensorView;
 
-    fn write(path: &Path, arrays: &[(&str, Dtype, &[usize], &[u8])]) {
+    fn put(path: &Path, arrays: &[(&str, Dtype, &[usize], &[u8])]) {
         let views = arrays
             .iter()
             .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
@@ -182,7 +232,7 @@ mod tests {
         let single = [0.1f32.to_le_bytes(), (-7.0f32).to_le_bytes()].concat();
         let double = [0.1f64.to_le_bytes(), 1e300f64.to_le_bytes()].concat();
         let long = [(-5i64).to_le_bytes(), (1i64 << 40).to_le_bytes()].concat();
-        write(
+        put(
             &path,
             &[
                 ("h", Dtype::F16, &[2], &half),
@@ -202,7 +252,9 @@ mod tests {
         assert_eq!(weights.to_f64("in/steps").unwrap(), [-5.0, 1_099_511_627_776.0]);
         assert_eq!(weights.shape("s").unwrap(), [2, 1]);
         let error = weights.to_f64("mask").unwrap_err().to_string();
-        assert!(error.ends_with("types.safetensors: array mask: expected F16, BF16, F32, F64, I32 or I64, found BOOL"));
+        assert!(
+            error.ends_with("types.safetensors: array mask: expected F16, BF16, F32, F64, U32, I32 or I64, found BOOL")
+        );
         let error = weights.shape("x").unwrap_err().to_string();
         assert!(error.ends_with("array x not found; the file has b, d, h, in/steps, mask, s"), "{error}");
     }
@@ -212,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("conv.safetensors");
         let bytes: Vec<u8> = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        write(&path, &[("param/w", Dtype::F32, &[2, 2, 1], &bytes), ("out/y", Dtype::F32, &[4], &bytes)]);
+        put(&path, &[("param/w", Dtype::F32, &[2, 2, 1], &bytes), ("out/y", Dtype::F32, &[4], &bytes)]);
         let build = |shape: &[usize]| {
             Parameters::builder().add("w", shape, Init::Zeros).build(&Device::cpu(), DType::F32, 0).unwrap()
         };

@@ -17,6 +17,7 @@ pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
 pub mod simd;
+pub mod sum_squares;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};

@@ -1,7 +1,7 @@
 //! Every kernel, once.
 
 use crate::{Access, Kernel};
-use crate::{accumulate, adam, gemm, reduce, reduce_backward, unary};
+use crate::{accumulate, adam, gemm, reduce, reduce_backward, sum_squares, unary};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,7 @@ pub static ALL: &[Entry] = &[
     entry(&gemm::GEMM),
     entry(&reduce::REDUCE),
     entry(&reduce_backward::REDUCE_BACKWARD),
+    entry(&sum_squares::SUM_SQUARES),
     entry(&unary::UNARY),
     entry(&unary::UNARY_BACKWARD),
 ];
