@@ -8,6 +8,7 @@
 //! Tensors are contiguous, slowest axis first.
 
 pub mod accumulate;
+pub mod adam;
 pub mod buffers;
 pub mod gated_head;
 pub mod gated_head_backward;
@@ -37,6 +38,7 @@ pub mod softmax_attention;
 pub mod softmax_attention_backward;
 pub mod softmax_backward;
 pub mod spmm;
+pub mod sum_squares;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};

@@ -29,6 +29,7 @@ use crate::{
     spmm,
     unary,
 };
+use crate::{accumulate, adam, gemm, reduce, reduce_backward, sum_squares, unary};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ pub static ALL: &[Entry] = &[
     entry(&accumulate::ACCUMULATE),
     entry(&gated_head::GATED_HEAD),
     entry(&gated_head_backward::GATED_HEAD_BACKWARD),
+    entry(&adam::ADAM),
     entry(&gemm::GEMM),
     entry(&graph_mix::GRAPH_MIX),
     entry(&graph_mix_backward::GRAPH_MIX_BACKWARD),
@@ -69,6 +71,7 @@ pub static ALL: &[Entry] = &[
     entry(&softmax_attention_backward::SOFTMAX_ATTENTION_BACKWARD),
     entry(&softmax_backward::SOFTMAX_BACKWARD),
     entry(&spmm::SPMM),
+    entry(&sum_squares::SUM_SQUARES),
     entry(&unary::UNARY),
     entry(&unary::UNARY_BACKWARD),
 ];
