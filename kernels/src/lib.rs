@@ -31,14 +31,14 @@ pub mod reduce_backward;
 pub mod registry;
 mod rows;
 pub mod simd;
-pub mod temporal_block;
-pub mod temporal_block_backward;
 pub mod softmax;
 pub mod softmax_attention;
 pub mod softmax_attention_backward;
 pub mod softmax_backward;
 pub mod spmm;
 pub mod sum_squares;
+pub mod temporal_block;
+pub mod temporal_block_backward;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};

@@ -1,19 +1,15 @@
 //! Every kernel, once.
 
 use crate::{Access, Kernel};
-#[rustfmt::skip] // one line a kernel
+#[rustfmt::skip] // one line a module
 use crate::{
     accumulate,
+    adam,
     gated_head,
     gated_head_backward,
     gemm,
     graph_mix,
     graph_mix_backward,
-    reduce,
-    reduce_backward,
-    temporal_block,
-    temporal_block_backward,
-#[rustfmt::skip] // one line a module
     group_norm,
     group_norm_backward,
     layer_norm,
@@ -22,14 +18,18 @@ use crate::{
     linear_attention_backward,
     node_linear,
     node_linear_backward,
+    reduce,
+    reduce_backward,
     softmax,
     softmax_attention,
     softmax_attention_backward,
     softmax_backward,
     spmm,
+    sum_squares,
+    temporal_block,
+    temporal_block_backward,
     unary,
 };
-use crate::{accumulate, adam, gemm, reduce, reduce_backward, sum_squares, unary};
 
 /// What tables and tests need of a kernel, whatever its parameters.
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +48,12 @@ const fn entry<P>(kernel: &Kernel<P>) -> Entry {
 #[rustfmt::skip] // one line a kernel
 pub static ALL: &[Entry] = &[
     entry(&accumulate::ACCUMULATE),
+    entry(&adam::ADAM),
     entry(&gated_head::GATED_HEAD),
     entry(&gated_head_backward::GATED_HEAD_BACKWARD),
-    entry(&adam::ADAM),
     entry(&gemm::GEMM),
     entry(&graph_mix::GRAPH_MIX),
     entry(&graph_mix_backward::GRAPH_MIX_BACKWARD),
-    entry(&reduce::REDUCE),
-    entry(&reduce_backward::REDUCE_BACKWARD),
-    entry(&temporal_block::TEMPORAL_BLOCK),
-    entry(&temporal_block_backward::TEMPORAL_BLOCK_BACKWARD),
     entry(&group_norm::GROUP_NORM),
     entry(&group_norm_backward::GROUP_NORM_BACKWARD),
     entry(&layer_norm::LAYER_NORM),
@@ -66,12 +62,16 @@ pub static ALL: &[Entry] = &[
     entry(&linear_attention_backward::LINEAR_ATTENTION_BACKWARD),
     entry(&node_linear::NODE_LINEAR),
     entry(&node_linear_backward::NODE_LINEAR_BACKWARD),
+    entry(&reduce::REDUCE),
+    entry(&reduce_backward::REDUCE_BACKWARD),
     entry(&softmax::SOFTMAX),
     entry(&softmax_attention::SOFTMAX_ATTENTION),
     entry(&softmax_attention_backward::SOFTMAX_ATTENTION_BACKWARD),
     entry(&softmax_backward::SOFTMAX_BACKWARD),
     entry(&spmm::SPMM),
     entry(&sum_squares::SUM_SQUARES),
+    entry(&temporal_block::TEMPORAL_BLOCK),
+    entry(&temporal_block_backward::TEMPORAL_BLOCK_BACKWARD),
     entry(&unary::UNARY),
     entry(&unary::UNARY_BACKWARD),
 ];
