@@ -27,6 +27,7 @@ pub mod error;
 pub mod memory;
 pub mod op;
 pub mod ops;
+pub mod random;
 pub mod shape;
 pub mod tape;
 pub mod tensor;

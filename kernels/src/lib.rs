@@ -8,17 +8,32 @@
 //! Tensors are contiguous, slowest axis first.
 
 pub mod accumulate;
+pub mod adam;
+pub mod binary;
 pub mod buffers;
+pub mod clamp;
+pub mod columns;
+pub mod diffusion;
+pub mod embedding;
+pub mod gate;
 pub mod gemm;
 pub mod gemm_tile;
+pub mod layout;
+pub mod masked_mse;
+pub mod normal;
+pub mod permute;
+pub mod philox;
 pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
+pub mod select;
 pub mod simd;
+pub mod sum_squares;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};
+pub use philox::PhiloxKey;
 pub use real::Real;
 pub use registry::{ALL, Entry};
 

@@ -1,13 +1,31 @@
 //! Differentiable operations, one file each: its function, its forward and its backward.
 
+mod binary;
+mod clamp;
+mod columns;
+mod diffusion;
+mod embedding;
+mod gate;
 mod linear;
+mod masked_mse;
+mod permute;
 mod reduce;
 mod reshape;
+mod select;
 mod unary;
 
+pub use binary::{add, div, mul, sub};
+pub use clamp::clamp;
+pub use columns::{concat, roll, slice, stack};
+pub use diffusion::{Posterior, posterior_step, q_sample};
+pub use embedding::embedding;
+pub use gate::gate;
 pub use linear::{linear, matmul};
+pub use masked_mse::masked_mse;
+pub use permute::permute;
 pub use reduce::{max, mean, sum, sum_axis};
 pub use reshape::reshape;
+pub use select::select;
 pub use unary::{
     abs, affine, exp, gelu, leaky_relu, log, log10, neg, power, relu, scale, sigmoid, silu, sqrt, square, tanh,
 };
