@@ -46,7 +46,7 @@ impl Binary {
             return Tensor::zeros(dy.device(), shape, dy.dtype());
         }
         let repeated = shape.len() < dy.len();
-        let out = || wanted.output(i, &dy.view(0, shape));
+        let out = || wanted.output_shaped(i, shape, dy);
         let temporary = || Tensor::empty(dy.device(), dy.shape(), dy.dtype());
         // Straight to the gradient, unless something is left to do.
         let place = || if repeated { temporary() } else { out() };

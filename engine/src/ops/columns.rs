@@ -66,7 +66,7 @@ impl Op for Concat {
         let mut grads = Vec::new();
         for (i, length) in self.lengths.iter().enumerate() {
             grads.push(if wanted.needs(i) {
-                let dx = wanted.output(i, &dy.view(0, with_axis(dy.shape(), self.axis, *length)))?;
+                let dx = wanted.output_shaped(i, with_axis(dy.shape(), self.axis, *length), dy)?;
                 copy(dy, start, &dx, 0, *length, self.axis, false)?;
                 Some(dx)
             } else {
@@ -137,7 +137,7 @@ impl Op for Slice {
     }
 
     fn backward(&self, _: Vec<Tensor>, dy: &Tensor, wanted: &Wanted) -> Result<Grads> {
-        let dx = wanted.zeroed(0, dy, with_axis(dy.shape(), self.axis, self.length))?;
+        let dx = wanted.output_shaped(0, with_axis(dy.shape(), self.axis, self.length), dy)?;
         copy(dy, 0, &dx, self.range.start, self.range.len(), self.axis, true)?;
         Ok(vec![Some(dx)])
     }

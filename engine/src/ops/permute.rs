@@ -31,7 +31,7 @@ impl Op for Permute {
         for (axis, source) in self.axes.iter().enumerate() {
             inverse[*source] = axis;
         }
-        let dx = wanted.output(0, &dy.view(0, self.from))?;
+        let dx = wanted.output_shaped(0, self.from, dy)?;
         run(dy, &inverse, &dx)?;
         Ok(vec![Some(dx)])
     }
