@@ -182,3 +182,42 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub fn div(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(Function::Div, a, b)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Device, Tape};
+
+    #[test]
+    fn shapes_that_do_not_broadcast_are_named() -> Result<()> {
+        let device = Device::cpu();
+        let (a, b) = (Tensor::zeros(&device, [2, 3], DType::F32)?, Tensor::zeros(&device, [4], DType::F32)?);
+        let found = add(&a, &b).err().map(|e| e.to_string());
+        let expected = "add: operands [2, 3] and [4] do not broadcast: lengths 3 and 4 at axis 1 of 2";
+        assert_eq!(found.as_deref(), Some(expected));
+        Ok(())
+    }
+
+    #[test]
+    fn operands_repeat_along_missing_axes_and_axes_of_one() -> Result<()> {
+        let device = Device::cpu();
+        let a = Tensor::from_slice(&device, [2, 1], &[1.0f32, 2.0])?;
+        let b = Tensor::from_slice(&device, [3], &[10.0f32, 20.0, 30.0])?;
+        let y = sub(&b, &a)?;
+        assert_eq!(y.shape().dims(), [2, 3]);
+        assert_eq!(y.to_vec::<f32>()?, [9.0, 19.0, 29.0, 8.0, 18.0, 28.0]);
+        assert_eq!(div(&b, &Tensor::scalar(&device, 10.0, DType::F32)?)?.to_vec::<f32>()?, [1.0, 2.0, 3.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_bias_on_no_rows_has_a_gradient_of_zeros() -> Result<()> {
+        let device = Device::cpu();
+        let tape = Tape::start()?;
+        let bias = tape.watch(&Tensor::from_slice(&device, [3], &[1.0f32, 2.0, 3.0])?)?;
+        let y = mul(&Tensor::zeros(&device, [0, 3], DType::F32)?, &bias)?;
+        let gradients = tape.backward_from(&y, &Tensor::zeros(&device, [0, 3], DType::F32)?)?;
+        assert_eq!(gradients.get(&bias)?.to_vec::<f32>()?, [0.0; 3]);
+        Ok(())
+    }
+}

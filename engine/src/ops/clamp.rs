@@ -44,3 +44,25 @@ pub fn clamp(x: &Tensor, low: &Tensor, high: &Tensor) -> Result<Tensor> {
     expect_shape("clamp", "high [n]", high.shape(), [x.shape().last()])?;
     apply(Clamp, &[x, low, high])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Device, Tape};
+
+    #[test]
+    fn the_bounds_belong_to_the_interval() -> Result<()> {
+        let device = Device::cpu();
+        let tape = Tape::start()?;
+        let x = tape.watch(&Tensor::from_slice(&device, [2, 2], &[-1.0f32, 5.0, 1.0, 3.0])?)?;
+        let low = Tensor::from_slice(&device, [2], &[-1.0f32, 2.0])?;
+        let high = Tensor::from_slice(&device, [2], &[0.0f32, 3.0])?;
+        let y = clamp(&x, &low, &high)?;
+        assert_eq!(y.to_vec::<f32>()?, [-1.0, 3.0, 0.0, 3.0]);
+        let dy = Tensor::from_slice(&device, [2, 2], &[1.0f32; 4])?;
+        assert_eq!(tape.backward_from(&y, &dy)?.get(&x)?.to_vec::<f32>()?, [1.0, 0.0, 0.0, 1.0]);
+        let text = clamp(&x, &low, &dy).err().map(|e| e.to_string());
+        assert_eq!(text.as_deref(), Some("clamp: high [n]: expected [2], found [2, 2]"));
+        Ok(())
+    }
+}

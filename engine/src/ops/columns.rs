@@ -195,3 +195,38 @@ pub fn roll(x: &Tensor, axis: usize, shift: isize) -> Result<Tensor> {
     let shift = shift.rem_euclid(x.shape()[axis].max(1) as isize) as usize;
     apply(Roll { axis, shift }, &[x])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Device};
+
+    #[test]
+    fn errors_name_the_input_and_the_range() -> Result<()> {
+        let device = Device::cpu();
+        let tensor = |dims: &[usize]| Tensor::zeros(&device, dims, DType::F32);
+        let (a, b) = (tensor(&[2, 3])?, tensor(&[2, 4])?);
+        let text = |found: Result<Tensor>| found.err().map(|e| e.to_string()).unwrap_or_default();
+        assert_eq!(text(concat(&[&a, &b], 0)), "concat: input 1: expected [.., 3], found [2, 4]");
+        assert_eq!(text(concat(&[], 0)), "concat: expected at least one tensor, found none");
+        assert_eq!(text(slice(&b, 1, 2..5)), "slice: axis 1: expected a range within 0..4, found 2..5");
+        assert_eq!(text(roll(&b, 2, 1)), "roll: axis 2 of a tensor [2, 4]");
+        assert_eq!(text(stack(&[&a], 3)), "stack: a new axis 3 of a tensor [2, 3]");
+        Ok(())
+    }
+
+    #[test]
+    fn elements_come_in_order() -> Result<()> {
+        let x = Tensor::from_slice(&Device::cpu(), [2, 3], &[0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+        assert_eq!(roll(&x, 1, 1)?.to_vec::<f32>()?, [2.0, 0.0, 1.0, 5.0, 3.0, 4.0]);
+        assert_eq!(roll(&x, 0, -1)?.to_vec::<f32>()?, [3.0, 4.0, 5.0, 0.0, 1.0, 2.0]);
+        assert_eq!(slice(&x, 1, 1..3)?.to_vec::<f32>()?, [1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(slice(&x, 1, 1..1)?.shape().dims(), [2, 0]);
+        let joined = concat(&[&slice(&x, 1, 2..3)?, &x], 1)?;
+        assert_eq!(joined.to_vec::<f32>()?, [2.0, 0.0, 1.0, 2.0, 5.0, 3.0, 4.0, 5.0]);
+        let stacked = stack(&[&x, &x], 1)?;
+        assert_eq!(stacked.shape().dims(), [2, 2, 3]);
+        assert_eq!(stacked.to_vec::<f32>()?[..6], [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
+        Ok(())
+    }
+}

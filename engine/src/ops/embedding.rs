@@ -55,3 +55,35 @@ pub fn embedding(table: &Tensor, index: &Tensor) -> Result<Tensor> {
     }
     apply(Embedding, &[table, index])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Device, Tape};
+
+    #[test]
+    fn rows_come_by_index_and_their_gradients_add_up() -> Result<()> {
+        let device = Device::cpu();
+        let tape = Tape::start()?;
+        let table = tape.watch(&Tensor::from_slice(&device, [3, 2], &[0.0f32, 1.0, 10.0, 11.0, 20.0, 21.0])?)?;
+        let index = Tensor::from_slice(&device, [3], &[2u32, 0, 2])?;
+        let y = embedding(&table, &index)?;
+        assert_eq!(y.to_vec::<f32>()?, [20.0, 21.0, 0.0, 1.0, 20.0, 21.0]);
+        let dy = Tensor::from_slice(&device, [3, 2], &[1.0f32, 2.0, 4.0, 8.0, 16.0, 32.0])?;
+        let gradients = tape.backward_from(&y, &dy)?;
+        assert_eq!(gradients.get(&table)?.to_vec::<f32>()?, [4.0, 8.0, 0.0, 0.0, 17.0, 34.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_index_past_the_table_is_named() -> Result<()> {
+        let device = Device::cpu();
+        let table = Tensor::zeros(&device, [3, 2], DType::F32)?;
+        let text = |index: &Tensor| embedding(&table, index).err().map(|e| e.to_string()).unwrap_or_default();
+        let wrong = Tensor::from_slice(&device, [2], &[1u32, 3])?;
+        assert_eq!(text(&wrong), "embedding: index: expected numbers below v = 3, found 3");
+        let real = Tensor::zeros(&device, [2], DType::F32)?;
+        assert_eq!(text(&real), "embedding: index: expected u32, found f32 [2] on cpu");
+        Ok(())
+    }
+}

@@ -44,3 +44,30 @@ pub fn masked_mse(prediction: &Tensor, target: &Tensor, mask: &Tensor) -> Result
     expect_shape("masked_mse", "mask", mask.shape(), prediction.shape())?;
     apply(MaskedMse, &[prediction, target, mask])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, Device, Tape};
+
+    #[test]
+    fn hidden_entries_do_not_count() -> Result<()> {
+        let device = Device::cpu();
+        let of = |values: [f64; 3]| Tensor::from_f64(&device, [3], &values, DType::F64);
+        let tape = Tape::start()?;
+        let prediction = tape.watch(&of([1.0, 5.0, 2.0])?)?;
+        let loss = masked_mse(&prediction, &of([0.0, f64::NAN, 4.0])?, &of([1.0, 0.0, 1.0])?)?;
+        assert_eq!(loss.item()?, 2.5);
+        assert_eq!(tape.backward(&loss)?.get(&prediction)?.to_vec::<f64>()?, [1.0, 0.0, -2.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_mask_gives_no_loss() -> Result<()> {
+        let device = Device::cpu();
+        let x = Tensor::from_slice(&device, [2], &[1.0f32, 2.0])?;
+        let zeros = Tensor::zeros(&device, [2], DType::F32)?;
+        assert_eq!(masked_mse(&x, &zeros, &zeros)?.item()?, 0.0);
+        Ok(())
+    }
+}
