@@ -2,7 +2,7 @@
 
 use isobath_engine::{DType, Device};
 use isobath_tests::checks::{self, Outcome};
-use isobath_tests::{Case, Values, cases};
+use isobath_tests::{Case, Values, cases, launches};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn trial(kind: &str, name: &str, check: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
@@ -23,12 +23,15 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
-/// A kernel of the registry that no row launches would be a kernel that nothing checks.
+/// A kernel of the registry that neither a row nor `launches` runs would be a kernel that nothing checks.
 fn every_kernel_has_a_row() -> Outcome {
     let device = Device::cpu();
     for case in cases::all() {
         let shape: Vec<usize> = case.axes.iter().map(|(_, limit)| (*limit).min(3)).collect();
         checks::launch(&(case.problem)(&shape, &mut Values::new(1)), &device, DType::F32)?;
+    }
+    for launch in launches::all() {
+        launch(&device).map_err(|e| e.to_string())?;
     }
     let launched: Vec<&str> = device.profile().iter().map(|l| l.kernel).collect();
     let missing: Vec<&str> = isobath_kernels::ALL.iter().map(|k| k.name).filter(|k| !launched.contains(k)).collect();

@@ -32,6 +32,7 @@ pub mod memory;
 pub mod op;
 pub mod ops;
 pub mod parameters;
+pub mod random;
 pub mod schedule;
 pub mod shape;
 pub mod tape;

@@ -40,9 +40,14 @@ impl Wanted {
 
     /// A tensor to write the gradient of input `i` into; every element must be written.
     pub fn output(&self, i: usize, like: &Tensor) -> Result<Tensor> {
+        self.output_shaped(i, like.shape(), like)
+    }
+
+    /// The same for an input of another shape than `like`, whose device and number type it has.
+    pub fn output_shaped(&self, i: usize, shape: impl Into<Shape>, like: &Tensor) -> Result<Tensor> {
         match self.inputs.get(i) {
             Some(Some(Destination { slot: Some(slot) })) => Ok(slot.clone()),
-            _ => Tensor::empty(like.device(), like.shape(), like.dtype()),
+            _ => Tensor::empty(like.device(), shape, like.dtype()),
         }
     }
 }

@@ -114,7 +114,7 @@ impl Tape {
                 }
                 Node::Op { op, inputs, saved } => {
                     let wanted = Wanted {
-                        inputs: inputs.iter().map(|i| i.map(|i| destination(&record, &gradients, i))).collect(),
+                        inputs: (0..inputs.len()).map(|k| destination(&record, &gradients, &inputs, k)).collect(),
                     };
                     let found = op.backward(saved, &dy, &wanted)?;
                     drop(dy);
@@ -141,13 +141,19 @@ impl Drop for Tape {
     }
 }
 
-/// Where the next gradient of node `input` may go: a parameter's slot, unless something is there already.
-fn destination(record: &Record, gradients: &[Option<Tensor>], input: usize) -> Destination {
+/// Where the gradient of input `k` may go: a parameter's slot, unless something is or will be there already.
+fn destination(
+    record: &Record,
+    gradients: &[Option<Tensor>],
+    inputs: &[Option<usize>],
+    k: usize,
+) -> Option<Destination> {
+    let input = inputs[k]?;
     let slot = match &record.nodes[input] {
-        Node::Leaf(leaf) if gradients[input].is_none() => leaf.slot.clone(),
+        Node::Leaf(leaf) if gradients[input].is_none() && !inputs[..k].contains(&inputs[k]) => leaf.slot.clone(),
         _ => None,
     };
-    Destination { slot }
+    Some(Destination { slot })
 }
 
 /// Adds `grad` to the gradient found so far.

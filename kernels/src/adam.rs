@@ -104,14 +104,17 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (rate, root) = (lr / correction1, correction2.sqrt());
     let moments = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
     values.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((x, g), (m, v))| {
-        simd::vectorized(|| {
-            for (((x, g), m), v) in x.iter_mut().zip(g).zip(m).zip(v) {
-                let g = penalty.mul_add(*x, clip * *g);
-                *m = rest1.mul_add(g - *m, *m);
-                *v = rest2.mul_add(g.mul_add(g, -*v), *v);
-                *x = shrink * *x - rate * *m / (v.sqrt() / root + eps);
-            }
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                for (((x, g), m), v) in x.iter_mut().zip(g).zip(m).zip(v) {
+                    let g = penalty.mul_add(*x, clip * *g);
+                    *m = rest1.mul_add(g - *m, *m);
+                    *v = rest2.mul_add(g.mul_add(g, -*v), *v);
+                    *x = shrink * *x - rate * *m / (v.sqrt() / root + eps);
+                }
+            },
+        );
     });
 }
 

@@ -57,7 +57,12 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
     let parts: Vec<Vec<T>> = x
         .par_chunks(chunk)
         .zip(dy.par_chunks(chunk))
-        .map(|(x, dy)| simd::vectorized(|| channel_sums(x, dy, mean, rstd)))
+        .map(|(x, dy)| {
+            simd::vectorized(
+                #[inline(always)]
+                || channel_sums(x, dy, mean, rstd),
+            )
+        })
         .collect();
     let mut sums = vec![T::ZERO; 2 * c];
     for part in &parts {
@@ -73,14 +78,17 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
     let b: Vec<T> = (0..c).map(|i| -(rstd[i] * rstd[i] * weighted(&sums[c..], i))).collect();
     let d: Vec<T> = (0..c).map(|i| -(rstd[i] * weighted(&sums[..c], i))).collect();
     dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, x), dy)| {
-        simd::vectorized(|| {
-            let (a, b, d, mean) = (&a[..c], &b[..c], &d[..c], &mean[..c]);
-            for ((dx, x), dy) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
-                for i in 0..c {
-                    dx[i] = a[i].mul_add(dy[i], b[i].mul_add(x[i] - mean[i], d[i]));
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                let (a, b, d, mean) = (&a[..c], &b[..c], &d[..c], &mean[..c]);
+                for ((dx, x), dy) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
+                    for i in 0..c {
+                        dx[i] = a[i].mul_add(dy[i], b[i].mul_add(x[i] - mean[i], d[i]));
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     sums
 }

@@ -9,7 +9,13 @@
 
 pub mod accumulate;
 pub mod adam;
+pub mod binary;
 pub mod buffers;
+pub mod clamp;
+pub mod columns;
+pub mod diffusion;
+pub mod embedding;
+pub mod gate;
 pub mod gated_head;
 pub mod gated_head_backward;
 pub mod gemm;
@@ -20,16 +26,22 @@ pub mod group_norm;
 pub mod group_norm_backward;
 pub mod layer_norm;
 pub mod layer_norm_backward;
+pub mod layout;
 pub mod linear_attention;
 pub mod linear_attention_backward;
+pub mod masked_mse;
 pub mod node_linear;
 pub mod node_linear_backward;
+pub mod normal;
 mod partials;
+pub mod permute;
+pub mod philox;
 pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
 mod rows;
+pub mod select;
 pub mod simd;
 pub mod softmax;
 pub mod softmax_attention;
@@ -42,6 +54,7 @@ pub mod temporal_block_backward;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};
+pub use philox::PhiloxKey;
 pub use real::Real;
 pub use registry::{ALL, Entry};
 

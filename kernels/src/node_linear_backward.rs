@@ -56,7 +56,12 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let tasks = split_nodes(dx, n * c, nodes * c).into_par_iter().zip(de.par_chunks_mut(nodes * k));
     let sums: Vec<Vec<T>> = tasks
         .enumerate()
-        .map(|(task, (mut dx, de))| simd::vectorized(|| range(p, &operands, task * nodes, &mut dx, de)))
+        .map(|(task, (mut dx, de))| {
+            simd::vectorized(
+                #[inline(always)]
+                || range(p, &operands, task * nodes, &mut dx, de),
+            )
+        })
         .collect();
     partials::sum_into(dpool, &sums.iter().map(Vec::as_slice).collect::<Vec<_>>());
 }

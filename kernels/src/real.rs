@@ -2,7 +2,8 @@
 //!
 //! The f32 functions are short polynomials without branches, so that a loop over a slice becomes SIMD code
 //! inside [`simd::vectorized`](crate::simd::vectorized); the f64 ones are the standard library's, as the oracle.
-//! The polynomials are minimax fits of this project: `exp` within 2 ulp, `tanh` and `erf` within 2e-7 absolute.
+//! The polynomials are minimax fits of this project: `exp` and `ln` within 2 ulp, `tanh`, `erf`, sine and
+//! cosine within 2e-7 absolute.
 
 use crate::buffers::Element;
 use crate::gemm_tile::{self, GemmTile};
@@ -48,6 +49,8 @@ pub trait Real:
     fn abs(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
+    /// Sine and cosine of 2 pi `self`, for up to a thousand turns.
+    fn sin_cos_turns(self) -> (Self, Self);
     /// The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to `self`.
     fn erf(self) -> Self;
     /// `self` to the power of `y`.
@@ -93,7 +96,7 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn ln(self) -> f32 {
-        f32::ln(self)
+        ln_f32(self)
     }
     #[inline(always)]
     fn sqrt(self) -> f32 {
@@ -106,6 +109,10 @@ impl Real for f32 {
     #[inline(always)]
     fn tanh(self) -> f32 {
         tanh_f32(self)
+    }
+    #[inline(always)]
+    fn sin_cos_turns(self) -> (f32, f32) {
+        sin_cos_turns_f32(self)
     }
     #[inline(always)]
     fn erf(self) -> f32 {
@@ -157,6 +164,10 @@ impl Real for f64 {
         f64::tanh(self)
     }
     #[inline(always)]
+    fn sin_cos_turns(self) -> (f64, f64) {
+        (self * std::f64::consts::TAU).sin_cos()
+    }
+    #[inline(always)]
     fn erf(self) -> f64 {
         libm::erf(self)
     }
@@ -180,10 +191,11 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     y
 }
 
+/// Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits, ready to become an exponent.
-    const ROUND: f32 = 12_582_912.0;
     const TAIL: [f32; 5] = [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_738, 0.001_381_456_8];
     let clamped = Real::min(Real::max(x, -87.33), 88.37);
     let shifted = f32::mul_add(clamped, std::f32::consts::LOG2_E, ROUND);
@@ -195,6 +207,49 @@ fn exp_f32(x: f32) -> f32 {
     let y = y * scale;
     let y = if x > 88.37 { f32::INFINITY } else { y };
     if x < -87.33 { 0.0 } else { y }
+}
+
+#[inline(always)]
+fn ln_f32(x: f32) -> f32 {
+    // (ln(1 + f) - f + f^2 / 2) / f^3 for 1 + f between the roots of 1/2 and 2
+    const TAIL: [f32; 8] = [
+        0.333_333_3,
+        -0.250_008_23,
+        0.200_012_27,
+        -0.166_233_47,
+        0.142_017_44,
+        -0.131_602_9,
+        0.127_617_58,
+        -0.076_344_37,
+    ];
+    let tiny = x < f32::MIN_POSITIVE;
+    let bits = if tiny { x * 8_388_608.0 } else { x }.to_bits();
+    let exponent = (bits.wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits()) as i32) >> 23;
+    let f = f32::from_bits(bits.wrapping_sub((exponent as u32) << 23)) - 1.0;
+    let n = exponent as f32 - if tiny { 23.0 } else { 0.0 };
+    let small = f32::mul_add(n, -2.121_944_4e-4, f * f * f32::mul_add(f, polynomial(f, TAIL), -0.5));
+    let y = f32::mul_add(n, 0.693_359_4, f + small);
+    let y = if x == f32::INFINITY { x } else { y };
+    let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
+    // NaN fails the comparison too.
+    if x >= 0.0 { y } else { f32::NAN }
+}
+
+#[inline(always)]
+fn sin_cos_turns_f32(x: f32) -> (f32, f32) {
+    const SINE: [f32; 4] = [std::f32::consts::TAU, -41.341_66, 81.592_354, -75.393_5];
+    const COSINE: [f32; 4] = [-19.739_208, 64.939_32, -85.443_74, 59.245_89];
+    // The nearest quarter of a turn, and the rest of at most an eighth.
+    let shifted = f32::mul_add(x, 4.0, ROUND);
+    let quarter = shifted.to_bits();
+    let r = f32::mul_add(shifted - ROUND, -0.25, x);
+    let square = r * r;
+    let sine = r * polynomial(square, SINE);
+    let cosine = f32::mul_add(square, polynomial(square, COSINE), 1.0);
+    let (s, c) = if quarter & 1 == 0 { (sine, cosine) } else { (cosine, sine) };
+    let s = f32::from_bits(s.to_bits() ^ ((quarter & 2) << 30));
+    let c = f32::from_bits(c.to_bits() ^ ((quarter.wrapping_add(1) & 2) << 30));
+    (s, c)
 }
 
 #[inline(always)]
@@ -251,13 +306,21 @@ mod tests {
         assert!(worst(tanh_f32, f64::tanh, -12.0, 12.0, false) < 2e-7);
         assert!(worst(tanh_f32, f64::tanh, 1e-6, 0.7, true) < 3e-7);
         assert!(worst(erf_f32, libm::erf, -6.0, 6.0, false) < 2e-7);
+        assert!(worst(ln_f32, f64::ln, 1e-6, 4.0, true) < 2.5e-7);
+        assert!(worst(ln_f32, f64::ln, 1e-39, 1e-37, true) < 2.5e-7);
+        assert!(worst(|x| sin_cos_turns_f32(x).0, |x| x.sin_cos_turns().0, -3.0, 3.0, false) < 2e-7);
+        assert!(worst(|x| sin_cos_turns_f32(x).1, |x| x.sin_cos_turns().1, -3.0, 3.0, false) < 2e-7);
     }
 
     #[test]
     fn special_values() {
-        for f in [exp_f32, tanh_f32, erf_f32] {
+        for f in [exp_f32, ln_f32, tanh_f32, erf_f32] {
             assert!(f(f32::NAN).is_nan());
         }
+        assert_eq!(ln_f32(0.0), f32::NEG_INFINITY);
+        assert_eq!(ln_f32(f32::INFINITY), f32::INFINITY);
+        assert_eq!(ln_f32(1.0), 0.0);
+        assert!(ln_f32(-1.0).is_nan());
         assert_eq!(exp_f32(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp_f32(f32::INFINITY), f32::INFINITY);
         assert_eq!(exp_f32(0.0), 1.0);

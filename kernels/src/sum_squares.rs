@@ -28,7 +28,14 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
 
 fn run<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());
-    let partials: Vec<T> =
-        x.par_chunks(CHUNK).map(|x| simd::vectorized(|| simd::sum(x.len(), |i| x[i] * x[i]))).collect();
+    let partials: Vec<T> = x
+        .par_chunks(CHUNK)
+        .map(|x| {
+            simd::vectorized(
+                #[inline(always)]
+                || simd::sum(x.len(), |i| x[i] * x[i]),
+            )
+        })
+        .collect();
     y[0] = partials.iter().fold(T::ZERO, |sum, partial| sum + *partial);
 }

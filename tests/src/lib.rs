@@ -6,6 +6,7 @@
 
 pub mod cases;
 pub mod checks;
+pub mod launches;
 
 use isobath_engine::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;

@@ -1,0 +1,100 @@
+//! `binary`: y = f(a, b) element by element, with broadcasting.
+//!
+//! Shapes: y of the lengths `dims`; a and b have a stride for each axis of y, 0 where they are repeated. Neighbouring
+//! axes are merged beforehand, so that equal shapes are one axis, a bias two, and the last axis of an operand is
+//! either contiguous or one repeated number. Bound by memory: 4 bytes an element of a, b and y.
+
+use crate::layout::{AXES, offset, pieces};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+/// Elements of one task.
+const CHUNK: usize = 1 << 14;
+
+/// The functions, in the order of their codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Function {
+    /// a + b.
+    Add,
+    /// a - b.
+    Sub,
+    /// a b.
+    Mul,
+    /// a / b.
+    Div,
+}
+
+const FUNCTIONS: [Function; 4] = [Function::Add, Function::Sub, Function::Mul, Function::Div];
+
+/// Parameters of [`BINARY`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Params {
+    /// Number of elements of y.
+    pub len: u32,
+    /// Code of the [`Function`].
+    pub function: u32,
+    /// Lengths of the axes of y, from [`layout::merge`](crate::layout::merge).
+    pub dims: [u32; AXES],
+    /// Strides of a.
+    pub a: [u32; AXES],
+    /// Strides of b.
+    pub b: [u32; AXES],
+}
+
+/// y = f(a, b).
+pub static BINARY: Kernel<Params> = Kernel {
+    name: "binary",
+    buffers: &[("a", Access::Read), ("b", Access::Read), ("y", Access::Write)],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| {
+        let held = |strides: &[u32; AXES]| -> u64 {
+            let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);
+            lengths.map(|(length, _)| u64::from(*length)).product()
+        };
+        Cost { flops: u64::from(p.len), bytes: 4 * (u64::from(p.len) + held(&p.a) + held(&p.b)) }
+    },
+};
+
+fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let (a, b, y) = (buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());
+    match FUNCTIONS[p.function as usize] {
+        Function::Add => zip(p, a, b, y, |a, b| a + b),
+        Function::Sub => zip(p, a, b, y, |a, b| a - b),
+        Function::Mul => zip(p, a, b, y, |a, b| a * b),
+        Function::Div => zip(p, a, b, y, |a, b| a / b),
+    }
+}
+
+fn zip<T: Real>(p: &Params, a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
+    const LAST: usize = AXES - 1;
+    y.par_chunks_mut(CHUNK).enumerate().for_each(|(task, y)| {
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                pieces(task * CHUNK, y.len(), p.dims[LAST] as usize, |row, column, range| {
+                    let y = &mut y[range];
+                    let from = |x, strides: &[u32; AXES]| -> &[T] {
+                        let start = offset(row, &p.dims[..LAST], &strides[..LAST]) + column * strides[LAST] as usize;
+                        piece(x, start, y.len(), strides[LAST])
+                    };
+                    let (a, b) = (from(a, &p.a), from(b, &p.b));
+                    match (p.a[LAST], p.b[LAST]) {
+                        (1, 1) => y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)),
+                        (1, _) => y.iter_mut().zip(a).for_each(|(y, a)| *y = f(*a, b[0])),
+                        (_, 1) => y.iter_mut().zip(b).for_each(|(y, b)| *y = f(a[0], *b)),
+                        _ => y.fill(f(a[0], b[0])),
+                    }
+                });
+            },
+        );
+    });
+}
+
+/// `len` numbers from `start` on, or the one that is repeated.
+#[inline(always)]
+fn piece<T>(x: &[T], start: usize, len: usize, stride: u32) -> &[T] {
+    &x[start..start + if stride == 0 { 1 } else { len }]
+}

@@ -1,0 +1,94 @@
+//! `embedding` and `embedding_backward`: rows of a table by index, and the sum of the gradients of each row.
+//!
+//! y[r, :] = table[index[r], :]; dtable[j, :] = sum of dy[r, :] over the r with index[r] = j, in order of r.
+//! Shapes: table, dtable `[v, c]`, index `[rows]` (whole numbers below v), y, dy `[rows, c]`. The backward sorts the
+//! rows by index first, then every row of the table is summed by one task. Bound by memory: 8 bytes an element of y.
+
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+/// Elements of one task.
+const CHUNK: usize = 1 << 13;
+
+/// Parameters of [`EMBEDDING`] and [`EMBEDDING_BACKWARD`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Params {
+    /// Number of indices.
+    pub rows: u32,
+    /// Rows of the table.
+    pub v: u32,
+    /// Columns of the table.
+    pub c: u32,
+}
+
+/// y = rows of the table.
+pub static EMBEDDING: Kernel<Params> = Kernel {
+    name: "embedding",
+    buffers: &[("table", Access::Read), ("index", Access::Read), ("y", Access::Write)],
+    cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
+    cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
+};
+
+/// dtable = gradients of the rows, summed by index.
+pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
+    name: "embedding_backward",
+    buffers: &[("index", Access::Read), ("dy", Access::Read), ("dtable", Access::Write)],
+    cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
+    cost: |p| {
+        let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
+        Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }
+    },
+};
+
+fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let (table, index, y) = (buffers.read::<T>(), buffers.read::<u32>(), buffers.write::<T>());
+    let c = p.c as usize;
+    if y.is_empty() {
+        return;
+    }
+    y.par_chunks_mut(c).zip(index).with_min_len((CHUNK / c).max(1)).for_each(|(y, j)| {
+        y.copy_from_slice(&table[*j as usize * c..][..c]);
+    });
+}
+
+fn backward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
+    let (index, dy, dtable) = (buffers.read::<u32>(), buffers.read::<T>(), buffers.write::<T>());
+    let c = p.c as usize;
+    if dtable.is_empty() {
+        return;
+    }
+    let (starts, order) = sort(index, p.v as usize);
+    dtable.par_chunks_mut(c).enumerate().for_each(|(j, dtable)| {
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                dtable.fill(T::ZERO);
+                for r in &order[starts[j]..starts[j + 1]] {
+                    for (d, dy) in dtable.iter_mut().zip(&dy[*r as usize * c..][..c]) {
+                        *d += *dy;
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// A counting sort: the rows with index j are `order[starts[j]..starts[j + 1]]`, in their own order.
+fn sort(index: &[u32], v: usize) -> (Vec<usize>, Vec<u32>) {
+    let mut starts = vec![0; v + 1];
+    for j in index {
+        starts[*j as usize + 1] += 1;
+    }
+    for j in 0..v {
+        starts[j + 1] += starts[j];
+    }
+    let mut next = starts.clone();
+    let mut order = vec![0; index.len()];
+    for (r, j) in index.iter().enumerate() {
+        order[next[*j as usize]] = r as u32;
+        next[*j as usize] += 1;
+    }
+    (starts, order)
+}
