@@ -22,15 +22,21 @@
 //! # Ok::<(), isobath_engine::Error>(())
 //! ```
 
+pub mod adam;
+pub mod checkpoint;
 pub mod device;
 pub mod error;
 pub mod graph;
+pub mod init;
 pub mod memory;
 pub mod op;
 pub mod ops;
+pub mod parameters;
+pub mod schedule;
 pub mod shape;
 pub mod tape;
 pub mod tensor;
+pub mod weights;
 
 pub use device::Device;
 pub use error::{Error, Result};

@@ -34,10 +34,13 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
             y.copy_from_slice(x);
             return;
         }
-        simd::vectorized(|| {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y += *x;
-            }
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y += *x;
+                }
+            },
+        );
     });
 }

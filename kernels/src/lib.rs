@@ -8,9 +8,14 @@
 //! Tensors are contiguous, slowest axis first.
 
 pub mod accumulate;
+pub mod adam;
 pub mod buffers;
+pub mod gated_head;
+pub mod gated_head_backward;
 pub mod gemm;
 pub mod gemm_tile;
+pub mod graph_mix;
+pub mod graph_mix_backward;
 pub mod group_norm;
 pub mod group_norm_backward;
 pub mod layer_norm;
@@ -24,12 +29,16 @@ pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
+mod rows;
 pub mod simd;
 pub mod softmax;
 pub mod softmax_attention;
 pub mod softmax_attention_backward;
 pub mod softmax_backward;
 pub mod spmm;
+pub mod sum_squares;
+pub mod temporal_block;
+pub mod temporal_block_backward;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};

@@ -53,17 +53,27 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let scale = if p.kind == SUM { T::of(f64::from(p.scale)) } else { T::ONE };
     y.par_chunks_mut(inner).enumerate().for_each(|(o, y)| {
         let x = &x[o * len * inner..(o + 1) * len * inner];
-        let partials: Vec<Vec<T>> =
-            x.par_chunks(rows * inner).map(|x| simd::vectorized(|| chunk(x, inner, p.kind))).collect();
-        simd::vectorized(|| {
-            y.fill(identity(p.kind));
-            for partial in &partials {
-                fold(y, partial, p.kind);
-            }
-            for y in y.iter_mut() {
-                *y *= scale;
-            }
-        });
+        let partials: Vec<Vec<T>> = x
+            .par_chunks(rows * inner)
+            .map(|x| {
+                simd::vectorized(
+                    #[inline(always)]
+                    || chunk(x, inner, p.kind),
+                )
+            })
+            .collect();
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                y.fill(identity(p.kind));
+                for partial in &partials {
+                    fold(y, partial, p.kind);
+                }
+                for y in y.iter_mut() {
+                    *y *= scale;
+                }
+            },
+        );
     });
 }
 

@@ -4,7 +4,12 @@ use crate::{Access, Kernel};
 #[rustfmt::skip] // one line a module
 use crate::{
     accumulate,
+    adam,
+    gated_head,
+    gated_head_backward,
     gemm,
+    graph_mix,
+    graph_mix_backward,
     group_norm,
     group_norm_backward,
     layer_norm,
@@ -20,6 +25,9 @@ use crate::{
     softmax_attention_backward,
     softmax_backward,
     spmm,
+    sum_squares,
+    temporal_block,
+    temporal_block_backward,
     unary,
 };
 
@@ -40,7 +48,12 @@ const fn entry<P>(kernel: &Kernel<P>) -> Entry {
 #[rustfmt::skip] // one line a kernel
 pub static ALL: &[Entry] = &[
     entry(&accumulate::ACCUMULATE),
+    entry(&adam::ADAM),
+    entry(&gated_head::GATED_HEAD),
+    entry(&gated_head_backward::GATED_HEAD_BACKWARD),
     entry(&gemm::GEMM),
+    entry(&graph_mix::GRAPH_MIX),
+    entry(&graph_mix_backward::GRAPH_MIX_BACKWARD),
     entry(&group_norm::GROUP_NORM),
     entry(&group_norm_backward::GROUP_NORM_BACKWARD),
     entry(&layer_norm::LAYER_NORM),
@@ -56,6 +69,9 @@ pub static ALL: &[Entry] = &[
     entry(&softmax_attention_backward::SOFTMAX_ATTENTION_BACKWARD),
     entry(&softmax_backward::SOFTMAX_BACKWARD),
     entry(&spmm::SPMM),
+    entry(&sum_squares::SUM_SQUARES),
+    entry(&temporal_block::TEMPORAL_BLOCK),
+    entry(&temporal_block_backward::TEMPORAL_BLOCK_BACKWARD),
     entry(&unary::UNARY),
     entry(&unary::UNARY_BACKWARD),
 ];

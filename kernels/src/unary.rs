@@ -159,20 +159,26 @@ fn sign<T: Real>(x: T) -> T {
 
 fn map<T: Real>(x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        simd::vectorized(|| {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = f(*x);
-            }
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = f(*x);
+                }
+            },
+        );
     });
 }
 
 fn map_with<T: Real>(x: &[T], dy: &[T], dx: &mut [T], slope: impl Fn(T) -> T + Sync) {
     dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, x), dy)| {
-        simd::vectorized(|| {
-            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
-                *dx = slope(*x) * *dy;
-            }
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+                    *dx = slope(*x) * *dy;
+                }
+            },
+        );
     });
 }

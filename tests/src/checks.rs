@@ -121,7 +121,7 @@ pub fn precision(case: &Case) -> Outcome {
         let single = pull_back(&problem, &device, DType::F32, &mut Values::new(seed + 1))?;
         let double = pull_back(&problem, &device, DType::F64, &mut Values::new(seed + 1))?;
         let named = |name: String, s: &[f64], d: &[f64]| {
-            let scale = d.iter().fold(1e-3, |m: f64, v| m.max(v.abs()));
+            let scale = d.iter().fold(1e-2, |m: f64, v| m.max(v.abs()));
             let worst = s
                 .iter()
                 .zip(d)

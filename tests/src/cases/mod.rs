@@ -2,6 +2,7 @@
 
 mod attention;
 mod elementwise;
+mod fused;
 mod graphs;
 mod norms;
 mod products;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Case> {
     let files = [
         attention::rows(),
         elementwise::rows(),
+        fused::rows(),
         graphs::rows(),
         norms::rows(),
         products::rows(),

@@ -9,7 +9,10 @@ pub(super) fn rows() -> Vec<Case> {
             name: "sum",
             axes: &[("rows", 70), ("columns", 70)],
             large: &[701, 100],
-            problem: |s, values| Problem { inputs: vec![values.variable(s)], apply: Box::new(|x| ops::sum(&x[0])) },
+            problem: |s, values| Problem {
+                inputs: vec![values.variable_in(s, 0.1, 1.0)],
+                apply: Box::new(|x| ops::sum(&x[0])),
+            },
         },
         Case {
             name: "mean_middle",

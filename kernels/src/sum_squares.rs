@@ -1,0 +1,34 @@
+//! `sum_squares`: y = sum_i x_i^2, the squared norm.
+//!
+//! Shapes: x `[len]`, y `[1]`. Chunks are summed in parallel, their sums in order, so the bits do not depend on the
+//! number of threads. Bound by memory: 4 bytes an element.
+
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use bytemuck::{Pod, Zeroable};
+use rayon::prelude::*;
+
+/// Elements of one task.
+const CHUNK: usize = 1 << 14;
+
+/// Parameters of [`SUM_SQUARES`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Params {
+    /// Number of elements.
+    pub len: u32,
+}
+
+/// y = squared norm of x.
+pub static SUM_SQUARES: Kernel<Params> = Kernel {
+    name: "sum_squares",
+    buffers: &[("x", Access::Read), ("y", Access::Write)],
+    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
+};
+
+fn run<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
+    let (x, y) = (buffers.read::<T>(), buffers.write::<T>());
+    let partials: Vec<T> =
+        x.par_chunks(CHUNK).map(|x| simd::vectorized(|| simd::sum(x.len(), |i| x[i] * x[i]))).collect();
+    y[0] = partials.iter().fold(T::ZERO, |sum, partial| sum + *partial);
+}
