@@ -45,15 +45,27 @@ impl<T> GemmTile<'_, T> {
 }
 
 /// c = a b with (m, n, k) = `sizes`, operands as in [`GemmTile`].
-#[inline(always)]
+///
+/// Not inlined: the code of a tile is large, and a call costs nothing beside a product.
+#[inline(never)]
 pub(crate) fn product<T: Real>(
-    sizes: (usize, usize, usize),
+    (m, n, k): (usize, usize, usize),
     a: (&[T], usize, usize),
     b: (&[T], usize),
     c: (&mut [T], usize),
 ) {
-    let (m, n, k) = sizes;
     T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: false });
+}
+
+/// c += a b, otherwise as [`product`].
+#[inline(never)]
+pub(crate) fn add_product<T: Real>(
+    (m, n, k): (usize, usize, usize),
+    a: (&[T], usize, usize),
+    b: (&[T], usize),
+    c: (&mut [T], usize),
+) {
+    T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: true });
 }
 
 /// The product by three plain loops, in any precision.

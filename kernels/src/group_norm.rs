@@ -57,8 +57,15 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
     let samples = y.par_chunks_mut(len).zip(x.par_chunks(len));
     samples.zip(mean.par_chunks_mut(groups)).zip(rstd.par_chunks_mut(groups)).for_each(|(((y, x), mean), rstd)| {
-        let parts: Vec<Vec<Moments<T>>> =
-            x.par_chunks(chunk).map(|x| simd::vectorized(|| channel_moments(x, c))).collect();
+        let parts: Vec<Vec<Moments<T>>> = x
+            .par_chunks(chunk)
+            .map(|x| {
+                simd::vectorized(
+                    #[inline(always)]
+                    || channel_moments(x, c),
+                )
+            })
+            .collect();
         for (g, (mean, rstd)) in mean.iter_mut().zip(rstd.iter_mut()).enumerate() {
             let of_group = parts.iter().flat_map(|part| &part[g * c / groups..(g + 1) * c / groups]);
             let all = of_group.fold(Moments::default(), Moments::merge);
@@ -68,14 +75,17 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let mean: Vec<T> = (0..c).map(|i| mean[i * groups / c]).collect();
         let scale: Vec<T> = (0..c).map(|i| rstd[i * groups / c] * gamma[i]).collect();
         y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-            simd::vectorized(|| {
-                for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                    let constants = mean.iter().zip(&scale).zip(beta);
-                    for ((y, x), ((mean, scale), beta)) in y.iter_mut().zip(x).zip(constants) {
-                        *y = (*x - *mean).mul_add(*scale, *beta);
+            simd::vectorized(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                        let constants = mean.iter().zip(&scale).zip(beta);
+                        for ((y, x), ((mean, scale), beta)) in y.iter_mut().zip(x).zip(constants) {
+                            *y = (*x - *mean).mul_add(*scale, *beta);
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     });
 }

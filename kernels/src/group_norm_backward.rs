@@ -57,7 +57,12 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
     let parts: Vec<Vec<T>> = x
         .par_chunks(chunk)
         .zip(dy.par_chunks(chunk))
-        .map(|(x, dy)| simd::vectorized(|| channel_sums(x, dy, mean, rstd)))
+        .map(|(x, dy)| {
+            simd::vectorized(
+                #[inline(always)]
+                || channel_sums(x, dy, mean, rstd),
+            )
+        })
         .collect();
     let mut sums = vec![T::ZERO; 2 * c];
     for part in &parts {
@@ -72,14 +77,17 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
     let s1: Vec<T> = (0..c).map(|i| mean_of_group(&sums[..c], i)).collect();
     let s2: Vec<T> = (0..c).map(|i| rstd[i] * mean_of_group(&sums[c..], i)).collect();
     dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, x), dy)| {
-        simd::vectorized(|| {
-            let (s1, s2, gamma, mean, rstd) = (&s1[..c], &s2[..c], &gamma[..c], &mean[..c], &rstd[..c]);
-            for ((dx, x), dy) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
-                for i in 0..c {
-                    dx[i] = rstd[i] * (dy[i] * gamma[i] - s1[i] - (x[i] - mean[i]) * s2[i]);
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                let (s1, s2, gamma, mean, rstd) = (&s1[..c], &s2[..c], &gamma[..c], &mean[..c], &rstd[..c]);
+                for ((dx, x), dy) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
+                    for i in 0..c {
+                        dx[i] = rstd[i] * (dy[i] * gamma[i] - s1[i] - (x[i] - mean[i]) * s2[i]);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     sums
 }

@@ -52,15 +52,18 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let tasks = y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c));
     let tasks = tasks.zip(mean.par_chunks_mut(rows)).zip(rstd.par_chunks_mut(rows));
     tasks.for_each(|(((y, x), mean), rstd)| {
-        simd::vectorized(|| {
-            let lines = y.chunks_exact_mut(c).zip(x.chunks_exact(c));
-            for ((y, x), (mean, rstd)) in lines.zip(mean.iter_mut().zip(rstd)) {
-                (*mean, *rstd) = moments(x, T::of(f64::from(p.eps)));
-                for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
-                    *y = ((*x - *mean) * *rstd).mul_add(*gamma, *beta);
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                let lines = y.chunks_exact_mut(c).zip(x.chunks_exact(c));
+                for ((y, x), (mean, rstd)) in lines.zip(mean.iter_mut().zip(rstd)) {
+                    (*mean, *rstd) = moments(x, T::of(f64::from(p.eps)));
+                    for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+                        *y = ((*x - *mean) * *rstd).mul_add(*gamma, *beta);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 

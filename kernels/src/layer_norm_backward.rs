@@ -41,12 +41,15 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let sums: Vec<Vec<T>> = tasks
         .map(|((((dx, x), dy), mean), rstd)| {
             let mut sums = vec![T::ZERO; 2 * c];
-            simd::vectorized(|| {
-                let lines = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
-                for (((dx, x), dy), (mean, rstd)) in lines.zip(mean.iter().zip(rstd)) {
-                    row(x, gamma, dy, (*mean, *rstd), dx, &mut sums);
-                }
-            });
+            simd::vectorized(
+                #[inline(always)]
+                || {
+                    let lines = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));
+                    for (((dx, x), dy), (mean, rstd)) in lines.zip(mean.iter().zip(rstd)) {
+                        row(x, gamma, dy, (*mean, *rstd), dx, &mut sums);
+                    }
+                },
+            );
             sums
         })
         .collect();

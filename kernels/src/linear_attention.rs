@@ -55,7 +55,10 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let scratch = || vec![T::ZERO; 2 * len + 2 * width + dim * dim];
     y.par_chunks_mut(len).enumerate().for_each_init(scratch, |scratch, (s, y)| {
         let at = s * len..(s + 1) * len;
-        simd::vectorized(|| sequence(p, &q[at.clone()], &k[at.clone()], &v[at], y, scratch));
+        simd::vectorized(
+            #[inline(always)]
+            || sequence(p, &q[at.clone()], &k[at.clone()], &v[at], y, scratch),
+        );
     });
 }
 

@@ -42,7 +42,10 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let tasks = dq.par_chunks_mut(len).zip(dk.par_chunks_mut(len)).zip(dv.par_chunks_mut(len)).enumerate();
     tasks.for_each_init(scratch, |scratch, (s, ((dq, dk), dv))| {
         let operands = operands.map(|x| &x[s * len..(s + 1) * len]);
-        simd::vectorized(|| sequence(p, operands, [dq, dk, dv], scratch));
+        simd::vectorized(
+            #[inline(always)]
+            || sequence(p, operands, [dq, dk, dv], scratch),
+        );
     });
 }
 

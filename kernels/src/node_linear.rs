@@ -72,20 +72,23 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let (weights, rest) = scratch.split_at_mut(TILE * c * o);
         let (xs, ys) = rest.split_at_mut(BLOCK * TILE * c);
         let start = task * nodes;
-        simd::vectorized(|| {
-            for first in (start..n.min(start + nodes)).step_by(TILE) {
-                let tile = TILE.min(n - first);
-                product((tile, c * o, k), (&e[first * k..], k, 1), (pool, c * o), (weights, c * o));
-                for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-                    load(&x[block * BLOCK * n * c..], n * c, first * c, &mut xs[..y.len() * tile * c], tile * c);
-                    for i in 0..tile {
-                        let weight = (&weights[i * c * o..], o);
-                        product((y.len(), o, c), (&xs[i * c..], tile * c, 1), weight, (&mut ys[i * o..], tile * o));
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                for first in (start..n.min(start + nodes)).step_by(TILE) {
+                    let tile = TILE.min(n - first);
+                    product((tile, c * o, k), (&e[first * k..], k, 1), (pool, c * o), (weights, c * o));
+                    for (block, y) in y.chunks_mut(BLOCK).enumerate() {
+                        load(&x[block * BLOCK * n * c..], n * c, first * c, &mut xs[..y.len() * tile * c], tile * c);
+                        for i in 0..tile {
+                            let weight = (&weights[i * c * o..], o);
+                            product((y.len(), o, c), (&xs[i * c..], tile * c, 1), weight, (&mut ys[i * o..], tile * o));
+                        }
+                        store(&ys[..y.len() * tile * o], tile * o, y, (first - start) * o);
                     }
-                    store(&ys[..y.len() * tile * o], tile * o, y, (first - start) * o);
                 }
-            }
-        });
+            },
+        );
     });
 }
 

@@ -9,12 +9,15 @@ const CHUNK: usize = 1 << 12;
 /// y = sum of `partials`, each as long as y, first to last whatever the number of threads.
 pub(crate) fn sum_into<T: Real>(y: &mut [T], partials: &[&[T]]) {
     y.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, y)| {
-        simd::vectorized(|| {
-            y.fill(T::ZERO);
-            for partial in partials {
-                add(y, &partial[chunk * CHUNK..][..y.len()]);
-            }
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                y.fill(T::ZERO);
+                for partial in partials {
+                    add(y, &partial[chunk * CHUNK..][..y.len()]);
+                }
+            },
+        );
     });
 }
 

@@ -41,10 +41,13 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
     let chunk = elements_of_a_task(p);
     y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-        simd::vectorized(|| {
-            y.copy_from_slice(x);
-            softmax_rows(y, p.channels as usize);
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                y.copy_from_slice(x);
+                softmax_rows(y, p.channels as usize);
+            },
+        );
     });
 }
 

@@ -24,9 +24,12 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
     let chunk = elements_of_a_task(p);
     dx.par_chunks_mut(chunk).zip(y.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, y), dy)| {
-        simd::vectorized(|| {
-            dx.copy_from_slice(dy);
-            softmax_rows_backward(y, dx, p.channels as usize);
-        });
+        simd::vectorized(
+            #[inline(always)]
+            || {
+                dx.copy_from_slice(dy);
+                softmax_rows_backward(y, dx, p.channels as usize);
+            },
+        );
     });
 }

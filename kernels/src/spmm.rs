@@ -62,11 +62,14 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let nodes = (CHUNK / c).max(1);
     y.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(y, x)| {
         y.par_chunks_mut(nodes * c).enumerate().for_each(|(chunk, y)| {
-            simd::vectorized(|| {
-                for (i, y) in y.chunks_exact_mut(c).enumerate() {
-                    row(&matrix, chunk * nodes + i, x, y);
-                }
-            });
+            simd::vectorized(
+                #[inline(always)]
+                || {
+                    for (i, y) in y.chunks_exact_mut(c).enumerate() {
+                        row(&matrix, chunk * nodes + i, x, y);
+                    }
+                },
+            );
         });
     });
 }
