@@ -47,13 +47,23 @@ impl<T> GemmTile<'_, T> {
 /// c = a b with (m, n, k) = `sizes`, operands as in [`GemmTile`].
 #[inline(always)]
 pub(crate) fn product<T: Real>(
-    sizes: (usize, usize, usize),
+    (m, n, k): (usize, usize, usize),
     a: (&[T], usize, usize),
     b: (&[T], usize),
     c: (&mut [T], usize),
 ) {
-    let (m, n, k) = sizes;
     T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: false });
+}
+
+/// c += a b, otherwise as [`product`].
+#[inline(always)]
+pub(crate) fn add_product<T: Real>(
+    (m, n, k): (usize, usize, usize),
+    a: (&[T], usize, usize),
+    b: (&[T], usize),
+    c: (&mut [T], usize),
+) {
+    T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: true });
 }
 
 /// The product by three plain loops, in any precision.
@@ -74,8 +84,8 @@ pub(crate) fn run_plain<T: Real>(g: GemmTile<'_, T>) {
     }
 }
 
-/// The product in SIMD code for the best instruction set.
-#[inline(always)]
+/// The product in SIMD code for the best instruction set. Not inlined: its code is large and a call costs nothing beside it.
+#[inline(never)]
 pub(crate) fn run_f32(g: GemmTile<'_, f32>) {
     g.assert_inside();
     ARCH.dispatch(SimdTile(g));

@@ -68,23 +68,22 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
     for part in &parts {
         partials::add(&mut sums, part);
     }
-    // dx = a dy + b (x - mean) + d with constants of the channel.
+    // dx = rstd (dy gamma - s1 - (x - mean) s2) with constants of the channel's group.
     let (width, count) = (c / groups, T::of((x.len() / groups) as f64));
-    let weighted = |sums: &[T], i: usize| -> T {
+    let mean_of_group = |sums: &[T], i: usize| -> T {
         let group = i / width * width..(i / width + 1) * width;
         group.map(|j| gamma[j] * sums[j]).sum::<T>() / count
     };
-    let a: Vec<T> = (0..c).map(|i| rstd[i] * gamma[i]).collect();
-    let b: Vec<T> = (0..c).map(|i| -(rstd[i] * rstd[i] * weighted(&sums[c..], i))).collect();
-    let d: Vec<T> = (0..c).map(|i| -(rstd[i] * weighted(&sums[..c], i))).collect();
+    let s1: Vec<T> = (0..c).map(|i| mean_of_group(&sums[..c], i)).collect();
+    let s2: Vec<T> = (0..c).map(|i| rstd[i] * mean_of_group(&sums[c..], i)).collect();
     dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, x), dy)| {
         simd::vectorized(
             #[inline(always)]
             || {
-                let (a, b, d, mean) = (&a[..c], &b[..c], &d[..c], &mean[..c]);
+                let (s1, s2, gamma, mean, rstd) = (&s1[..c], &s2[..c], &gamma[..c], &mean[..c], &rstd[..c]);
                 for ((dx, x), dy) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
                     for i in 0..c {
-                        dx[i] = a[i].mul_add(dy[i], b[i].mul_add(x[i] - mean[i], d[i]));
+                        dx[i] = rstd[i] * (dy[i] * gamma[i] - s1[i] - (x[i] - mean[i]) * s2[i]);
                     }
                 }
             },

@@ -5,7 +5,7 @@
 //! added in the order of the ranges. Tile by tile it mixes W^T from the transposed pool and sums dW in scratch over
 //! blocks of samples; neither outlives its tile. Bound by the products.
 
-use crate::gemm_tile::{GemmTile, product};
+use crate::gemm_tile::{add_product, product};
 use crate::node_linear::{BLOCK, Params, TILE, load, split_nodes, store};
 use crate::softmax_attention::transpose;
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
@@ -80,6 +80,7 @@ fn range<T: Real>(p: &Params, operands: &Operands<'_, T>, start: usize, dx: &mut
     for (at, de) in de.chunks_mut(TILE * k).enumerate() {
         let (first, tile) = (start + at * TILE, de.len() / k);
         let e = &e[first * k..];
+        dw.fill(T::ZERO);
         product((tile, c * o, k), (e, k, 1), (transposed, c * o), (weights, c * o));
         for (block, dx) in dx.chunks_mut(BLOCK).enumerate() {
             let samples = dx.len();
@@ -89,27 +90,11 @@ fn range<T: Real>(p: &Params, operands: &Operands<'_, T>, start: usize, dx: &mut
                 let (x, dy) = (&xs[i * c..], &dys[i * o..]);
                 let weight = (&weights[i * c * o..], c);
                 product((samples, c, o), (dy, tile * o, 1), weight, (&mut dxs[i * c..], tile * c));
-                T::gemm_tile(GemmTile {
-                    m: c,
-                    n: o,
-                    k: samples,
-                    a: (x, 1, tile * c),
-                    b: (dy, tile * o),
-                    c: (&mut dw[i * c * o..], o),
-                    accumulate: block > 0,
-                });
+                add_product((c, o, samples), (x, 1, tile * c), (dy, tile * o), (&mut dw[i * c * o..], o));
             }
             store(&dxs[..samples * tile * c], tile * c, dx, at * TILE * c);
         }
-        T::gemm_tile(GemmTile {
-            m: k,
-            n: c * o,
-            k: tile,
-            a: (e, 1, k),
-            b: (dw, c * o),
-            c: (&mut dpool, c * o),
-            accumulate: true,
-        });
+        add_product((k, c * o, tile), (e, 1, k), (dw, c * o), (&mut dpool, c * o));
         for (de, dw) in de.chunks_exact_mut(k).zip(dw.chunks_exact(c * o)) {
             for (de, pool) in de.iter_mut().zip(pool.chunks_exact(c * o)) {
                 *de = simd::sum(c * o, |i| dw[i] * pool[i]);

@@ -3,8 +3,8 @@
 use crate::{Case, Problem, Values};
 use isobath_engine::{Result, Tensor, ops};
 
-/// The axes of a row, and what it computes.
 type Attend = fn(&Tensor, &Tensor, &Tensor, usize) -> Result<Tensor>;
+
 const AXES: &[(&str, usize)] = &[("sequences", 5), ("frames", 31), ("heads", 3), ("dim", 31)];
 
 pub(super) fn rows() -> Vec<Case> {
