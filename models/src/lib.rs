@@ -1,1 +1,3 @@
-//! STIMP and its baselines, built on the engine.
+//! The models of Isobath, built on the engine: STIMP's imputer.
+
+pub mod stimp;
