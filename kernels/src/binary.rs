@@ -74,27 +74,43 @@ fn zip<T: Real>(p: &Params, a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T
         simd::vectorized(
             #[inline(always)]
             || {
-                pieces(task * CHUNK, y.len(), p.dims[LAST] as usize, |row, column, range| {
-                    let y = &mut y[range];
-                    let from = |x, strides: &[u32; AXES]| -> &[T] {
-                        let start = offset(row, &p.dims[..LAST], &strides[..LAST]) + column * strides[LAST] as usize;
-                        piece(x, start, y.len(), strides[LAST])
-                    };
-                    let (a, b) = (from(a, &p.a), from(b, &p.b));
-                    match (p.a[LAST], p.b[LAST]) {
-                        (1, 1) => y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = f(*a, *b)),
-                        (1, _) => y.iter_mut().zip(a).for_each(|(y, a)| *y = f(*a, b[0])),
-                        (_, 1) => y.iter_mut().zip(b).for_each(|(y, b)| *y = f(a[0], *b)),
-                        _ => y.fill(f(a[0], b[0])),
-                    }
-                });
+                pieces(
+                    task * CHUNK,
+                    y.len(),
+                    p.dims[LAST] as usize,
+                    #[inline(always)]
+                    |row, column, range| {
+                        let y = &mut y[range];
+                        let start = |strides: &[u32; AXES]| {
+                            offset(row, &p.dims[..LAST], &strides[..LAST]) + column * strides[LAST] as usize
+                        };
+                        span(&a[start(&p.a)..], &b[start(&p.b)..], y, [p.a[LAST], p.b[LAST]], &f);
+                    },
+                );
             },
         );
     });
 }
 
-/// `len` numbers from `start` on, or the one that is repeated.
+/// y along the last axis, where each operand is contiguous (stride 1) or one repeated number (stride 0).
 #[inline(always)]
-fn piece<T>(x: &[T], start: usize, len: usize, stride: u32) -> &[T] {
-    &x[start..start + if stride == 0 { 1 } else { len }]
+fn span<T: Real>(a: &[T], b: &[T], y: &mut [T], strides: [u32; 2], f: &impl Fn(T, T) -> T) {
+    match strides {
+        [1, 1] => {
+            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                *y = f(*a, *b);
+            }
+        }
+        [1, _] => {
+            for (y, a) in y.iter_mut().zip(a) {
+                *y = f(*a, b[0]);
+            }
+        }
+        [_, 1] => {
+            for (y, b) in y.iter_mut().zip(b) {
+                *y = f(a[0], *b);
+            }
+        }
+        _ => y.fill(f(a[0], b[0])),
+    }
 }

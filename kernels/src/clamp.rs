@@ -50,13 +50,19 @@ fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         simd::vectorized(
             #[inline(always)]
             || {
-                pieces(task * CHUNK, y.len(), p.n as usize, |_, column, range| {
-                    let (y, x) = (&mut y[range.clone()], &x[range]);
-                    let bounds = low[column..].iter().zip(&high[column..]);
-                    for ((y, x), (low, high)) in y.iter_mut().zip(x).zip(bounds) {
-                        *y = x.max(*low).min(*high);
-                    }
-                });
+                pieces(
+                    task * CHUNK,
+                    y.len(),
+                    p.n as usize,
+                    #[inline(always)]
+                    |_, column, range| {
+                        let (y, x) = (&mut y[range.clone()], &x[range]);
+                        let bounds = low[column..].iter().zip(&high[column..]);
+                        for ((y, x), (low, high)) in y.iter_mut().zip(x).zip(bounds) {
+                            *y = x.max(*low).min(*high);
+                        }
+                    },
+                );
             },
         );
     });
@@ -70,13 +76,19 @@ fn backward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         simd::vectorized(
             #[inline(always)]
             || {
-                pieces(task * CHUNK, dx.len(), p.n as usize, |_, column, range| {
-                    let (dx, x, dy) = (&mut dx[range.clone()], &x[range.clone()], &dy[range]);
-                    let bounds = low[column..].iter().zip(&high[column..]);
-                    for (((dx, x), dy), (low, high)) in dx.iter_mut().zip(x).zip(dy).zip(bounds) {
-                        *dx = if (*low <= *x) & (*x <= *high) { *dy } else { T::ZERO };
-                    }
-                });
+                pieces(
+                    task * CHUNK,
+                    dx.len(),
+                    p.n as usize,
+                    #[inline(always)]
+                    |_, column, range| {
+                        let (dx, x, dy) = (&mut dx[range.clone()], &x[range.clone()], &dy[range]);
+                        let bounds = low[column..].iter().zip(&high[column..]);
+                        for (((dx, x), dy), (low, high)) in dx.iter_mut().zip(x).zip(dy).zip(bounds) {
+                            *dx = if (*low <= *x) & (*x <= *high) { *dy } else { T::ZERO };
+                        }
+                    },
+                );
             },
         );
     });

@@ -67,13 +67,19 @@ fn q_sample<T: Real>(p: &QSampleParams, mut buffers: Buffers<'_>) {
         simd::vectorized(
             #[inline(always)]
             || {
-                pieces(task * CHUNK, y.len(), p.n as usize, |sample, _, range| {
-                    let (signal, sigma) = (signal[sample], sigma[sample]);
-                    let (y, x0, noise) = (&mut y[range.clone()], &x0[range.clone()], &noise[range]);
-                    for ((y, x), e) in y.iter_mut().zip(x0).zip(noise) {
-                        *y = signal.mul_add(*x, sigma * *e);
-                    }
-                });
+                pieces(
+                    task * CHUNK,
+                    y.len(),
+                    p.n as usize,
+                    #[inline(always)]
+                    |sample, _, range| {
+                        let (signal, sigma) = (signal[sample], sigma[sample]);
+                        let (y, x0, noise) = (&mut y[range.clone()], &x0[range.clone()], &noise[range]);
+                        for ((y, x), e) in y.iter_mut().zip(x0).zip(noise) {
+                            *y = signal.mul_add(*x, sigma * *e);
+                        }
+                    },
+                );
             },
         );
     });

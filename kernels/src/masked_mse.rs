@@ -58,11 +58,22 @@ fn forward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
             simd::vectorized(
                 #[inline(always)]
                 || {
-                    let squares = simd::sum(p.len(), |i| {
-                        let error = p[i] - t[i];
-                        if m[i] != T::ZERO { error * error * m[i] } else { T::ZERO }
-                    });
-                    (squares, simd::sum(m.len(), |i| m[i]))
+                    let squares = simd::sum(
+                        p.len(),
+                        #[inline(always)]
+                        |i| {
+                            let error = p[i] - t[i];
+                            if m[i] != T::ZERO { error * error * m[i] } else { T::ZERO }
+                        },
+                    );
+                    (
+                        squares,
+                        simd::sum(
+                            m.len(),
+                            #[inline(always)]
+                            |i| m[i],
+                        ),
+                    )
                 },
             )
         })

@@ -4,8 +4,6 @@
 //! A block of four words is a function of a key and of the block's index alone, so any thread or device can draw any
 //! part of a sequence, in any order, and gets the same bits.
 
-use std::array::from_fn;
-
 /// Names a sequence of random words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PhiloxKey {
@@ -29,9 +27,12 @@ pub fn block(key: PhiloxKey, index: u64) -> [u32; 4] {
 /// Words 0 to 3 of the `L` blocks from `first` on.
 #[inline(always)]
 pub(crate) fn blocks<const L: usize>(key: PhiloxKey, first: u64) -> [[u32; L]; 4] {
-    let index = |l: usize| halves(first.wrapping_add(l as u64));
     let [low, high] = halves(key.stream);
-    let counter = [from_fn(|l| index(l)[0]), from_fn(|l| index(l)[1]), [low; L], [high; L]];
+    let mut counter = [[0; L], [0; L], [low; L], [high; L]];
+    let [lows, highs, ..] = &mut counter;
+    for (l, (low, high)) in lows.iter_mut().zip(highs).enumerate() {
+        [*low, *high] = halves(first.wrapping_add(l as u64));
+    }
     rounds(counter, halves(key.seed))
 }
 

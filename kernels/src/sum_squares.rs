@@ -33,7 +33,13 @@ fn run<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
         .map(|x| {
             simd::vectorized(
                 #[inline(always)]
-                || simd::sum(x.len(), |i| x[i] * x[i]),
+                || {
+                    simd::sum(
+                        x.len(),
+                        #[inline(always)]
+                        |i| x[i] * x[i],
+                    )
+                },
             )
         })
         .collect();

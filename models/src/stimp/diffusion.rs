@@ -6,7 +6,7 @@ use isobath_engine::ops::Posterior;
 /// What the chain needs of every step l = 0..L (systems 1.5 and 1.6; STIMP eqs. 6-9, Ho et al. 2020).
 #[derive(Clone, Debug)]
 pub struct Diffusion {
-    /// Noise variance of each step.
+    /// Noise variance of each step, as 1 - alpha in single precision has it.
     pub beta: Vec<f64>,
     /// Product of 1 - beta up to each step.
     pub alpha_bar: Vec<f64>,
@@ -24,13 +24,15 @@ impl Diffusion {
                 NoiseSchedule::Linear => between(options.beta_first, options.beta_last, i),
             })
             .collect();
-        let alpha_bar = beta
-            .iter()
-            .scan(1.0, |product, beta| {
-                *product *= 1.0 - beta;
-                Some(*product)
-            })
-            .collect();
+        // The published code multiplies in single precision. 1 - alpha_bar cancels in the first steps, and a chain equals
+        // the published one to 1e-5 only with the same digits lost.
+        let alpha: Vec<f32> = beta.iter().map(|beta| 1.0 - *beta as f32).collect();
+        let products = alpha.iter().scan(1.0f32, |product, alpha| {
+            *product *= alpha;
+            Some(f64::from(*product))
+        });
+        let alpha_bar = products.collect();
+        let beta = alpha.iter().map(|alpha| 1.0 - f64::from(*alpha)).collect();
         Diffusion { beta, alpha_bar, noise_term: options.noise_term }
     }
 
@@ -64,7 +66,7 @@ impl Diffusion {
 /// the order of the published code, whose arguments reach 5e5.
 pub fn step_table(steps: usize, width: usize) -> Vec<f64> {
     let half = width / 2;
-    let frequency = |j: usize| 10f32.powf(j as f32 / (half - 1) as f32 * 4.0);
+    let frequency = |j: usize| 10f64.powf(f64::from(j as f32 / (half - 1) as f32 * 4.0)) as f32;
     let frequencies: Vec<f32> = (0..half).map(frequency).collect();
     let row = |l: usize| {
         let argument = move |f: &f32| f64::from(l as f32 * f);
@@ -82,7 +84,8 @@ mod tests {
     fn published_schedule() {
         // systems 8, A2
         let d = Diffusion::new(&Options::published());
-        let close = |a: f64, b: f64| assert!((a - b).abs() < 6e-8, "{a} {b}");
+        // Single precision loses four digits of 1 - alpha_bar at step 1, and fewer later.
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 3e-4 * b, "{a} {b}");
         close(d.beta[0], 1e-4);
         close(d.beta[49], 0.2);
         assert!((d.alpha_bar[24] - 0.635516).abs() < 1e-6);
