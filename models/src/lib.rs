@@ -1,1 +1,5 @@
 //! STIMP and its baselines, built on the engine.
+
+pub mod baselines;
+pub mod metrics;
+pub mod stimp;
