@@ -95,7 +95,7 @@ impl Default for Train {
 }
 
 /// How the learning rate falls over the epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Decline {
     /// To a tenth at 75 % and a hundredth at 90 % of the epochs, as published.
@@ -190,6 +190,9 @@ impl Config {
     /// [`Error::Input`] naming the first field outside its range.
     pub fn check(&self) -> Result<()> {
         let (data, train, impute) = (&self.data, &self.train, &self.impute);
+        if let Some(complaint) = self.model.complaint() {
+            return Err(Error::Input(format!("configuration, [model]: {complaint}")));
+        }
         within("data.missing_threshold", data.missing_threshold, 1e-9..=2.0, "above 0")?;
         within("data.train_frames", data.train_frames.unwrap_or(1), 1.., "at least 1")?;
         within("train.window", train.window, 1.., "at least 1")?;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use isobath_engine::Device;
 
 use super::{make_folder, report};
-use crate::config::Config;
+use crate::config::{Config, Decline};
 use crate::data::heldout::HeldOut;
 use crate::record::Record;
 use crate::trained::{self, Trained};
@@ -55,6 +55,9 @@ struct Stddm {
     /// Train on the first N frames of the record
     #[arg(long, value_name = "N")]
     train_frames: Option<usize>,
+    /// How the learning rate falls: to a tenth and a hundredth in steps, along a cosine, or not at all
+    #[arg(long, value_enum)]
+    schedule: Option<Decline>,
     /// Seed of everything random
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -116,6 +119,7 @@ impl Stddm {
         put(&mut config.train.window, &self.window);
         put(&mut config.train.batch, &self.batch);
         put(&mut config.train.missing_rate, &self.missing_rate);
+        put(&mut config.train.schedule, &self.schedule);
         put(&mut config.train.seed, &self.seed);
         config.data.train_frames = self.train_frames.or(config.data.train_frames);
         if config.data.variable.is_empty() {
