@@ -18,7 +18,7 @@ pub struct Row {
     pub rate: f64,
     /// What filled them.
     pub method: &'static str,
-    /// On the model's scale, the mean over the windows.
+    /// In the units of the transformed variable, the mean over the windows.
     #[serde(flatten)]
     pub scores: Scores,
 }
@@ -55,12 +55,17 @@ impl<'a> Baselines<'a> {
     }
 }
 
-/// Scores estimates, the model's first, on the `target` cells; in the order of [`METHODS`].
+/// Scores estimates on the model's scale, the model's first, against the transformed `truth` on the `target` cells; in
+/// the order of the table.
 ///
 /// # Errors
 /// [`Error::Input`] when there is no target cell.
-pub fn score(estimates: &[Vec<f32>; 4], truth: &[f32], target: &[bool]) -> Result<[Scores; 4]> {
-    let scores: Option<Vec<Scores>> = estimates.iter().map(|estimate| Scores::of(estimate, truth, target)).collect();
+pub fn score(record: &Record, estimates: [Vec<f32>; 4], truth: &[f32], target: &[bool]) -> Result<[Scores; 4]> {
+    let of = |mut estimate: Vec<f32>| {
+        record.place.scaling.restore(&mut estimate);
+        Scores::of(&estimate, truth, target)
+    };
+    let scores: Option<Vec<Scores>> = estimates.into_iter().map(of).collect();
     scores
         .and_then(|scores| scores.try_into().ok())
         .ok_or_else(|| Error::Input("expected hidden cells that are observed in the data, found none".into()))
@@ -90,7 +95,9 @@ pub fn evaluate(trained: &Trained, record: &Record, hidden: &[&HiddenCells]) -> 
             )));
         }
         let range = record.cells(frames.clone());
-        let (truth, observed) = (&record.series.values[range.clone()], &record.series.observed[range.clone()]);
+        let (mut truth, observed) =
+            (record.series.values[range.clone()].to_vec(), &record.series.observed[range.clone()]);
+        record.place.scaling.restore(&mut truth);
         let pairs = || observed.iter().zip(&cells.hidden);
         let target: Vec<bool> = pairs().map(|(observed, hidden)| *observed && *hidden).collect();
         let mut visible = vec![false; record.series.observed.len()];
@@ -99,7 +106,7 @@ pub fn evaluate(trained: &Trained, record: &Record, hidden: &[&HiddenCells]) -> 
         let samples = imputing::sample_window(trained, &record.series, &visible, frames.clone())?;
         let median = sampler::summarise(&samples, trained.config.impute.samples).median;
         let [climatology, lines, mean] = baselines.fill(frames, &visible[range]);
-        windows.push(score(&[median, climatology, lines, mean], truth, &target)?);
+        windows.push(score(record, [median, climatology, lines, mean], &truth, &target)?);
     }
     Ok(rows(hidden[0].rate, &windows))
 }

@@ -29,7 +29,8 @@ pub fn sample(trained: &Trained, series: &Series, visible: &[bool]) -> Result<Ve
     let (nodes, cells, samples) = (series.nodes, series.values.len(), settings.samples);
     let mut sums = vec![0.0f32; samples * cells];
     let mut weights = vec![0.0f32; series.frames];
-    let mut progress = Progress::new("imputing", (starts.len() * trained.config.model.steps) as u64, 0);
+    let work = starts.len() * trained.config.model.steps * samples;
+    let mut progress = Progress::new("imputing", work as u64, 0);
     for (i, &start) in starts.iter().enumerate() {
         let range = start * nodes..(start + window) * nodes;
         let drawn = window_samples(trained, series, visible, start..start + window, i, &mut progress)?;
@@ -62,8 +63,8 @@ fn window_samples(
     let visible = &visible[range.clone()];
     let values: Vec<f32> =
         series.values[range].iter().zip(visible).map(|(value, seen)| if *seen { *value } else { 0.0 }).collect();
-    let before = number * trained.config.model.steps;
     let settings = &trained.config.impute;
+    let before = number * trained.config.model.steps * settings.samples;
     // Windows differ in their noise, also where one seed follows another.
     let seed = settings.seed ^ (frames.start as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut go_on = |done: usize| {
@@ -79,7 +80,8 @@ fn window_samples(
 /// # Errors
 /// [`Error::Interrupted`] on Ctrl-C.
 pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frames: Range<usize>) -> Result<Vec<f32>> {
-    let mut progress = Progress::new("imputing", trained.config.model.steps as u64, 0);
+    let work = trained.config.model.steps * trained.config.impute.samples;
+    let mut progress = Progress::new("imputing", work as u64, 0);
     window_samples(trained, series, visible, frames, 0, &mut progress)
 }
 
@@ -111,6 +113,7 @@ impl Filled {
     /// the file.
     pub fn new(record: &Record, visible: &[bool], mut samples: Vec<f32>, count: usize) -> Self {
         // Quantiles and the logarithm commute; means and deviations do not, so the samples go back first.
+        record.place.scaling.restore(&mut samples);
         record.transform.invert(&mut samples);
         let Summary { median, mean, std, low, high } = sampler::summarise(&samples, count);
         let mask = &record.place.mask;

@@ -24,8 +24,45 @@ pub struct Place {
     pub longitude: Vec<f64>,
     /// The sea pixels.
     pub mask: SeaMask,
+    /// Shift and factor to the model's scale.
+    pub scaling: Scaling,
     /// Statistics of each sea pixel over the training frames, on the model's scale.
     pub statistics: Statistics,
+}
+
+/// What takes values to a size that the network can give: it ends in a tanh, and noise of variance 1 is added to its
+/// input. Logarithms are left as they are, as published; anything else is standardised over all training cells.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// Taken off first.
+    pub offset: f32,
+    /// Divided by then.
+    pub factor: f32,
+}
+
+impl Scaling {
+    /// The scaling of transformed values over `train`, a range of cells.
+    fn of(series: &Series, transform: Transform, train: Range<usize>) -> Self {
+        let cells = || train.clone().filter(|cell| series.observed[*cell]).map(|cell| f64::from(series.values[cell]));
+        let count = cells().count() as f64;
+        if transform == Transform::Log10 || count == 0.0 {
+            return Scaling { offset: 0.0, factor: 1.0 };
+        }
+        let mean = cells().sum::<f64>() / count;
+        let std = (cells().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+        Scaling { offset: mean as f32, factor: if std > 0.0 { std as f32 } else { 1.0 } }
+    }
+
+    fn apply(self, series: &mut Series) {
+        let cells = series.values.iter_mut().zip(&series.observed);
+        cells.filter(|(_, seen)| **seen).for_each(|(value, _)| *value = (*value - self.offset) / self.factor);
+    }
+
+    /// Takes values back from the model's scale, in place.
+    pub fn restore(self, values: &mut [f32]) {
+        values.iter_mut().for_each(|value| *value = *value * self.factor + self.offset);
+    }
 }
 
 impl Place {
@@ -71,6 +108,7 @@ struct StoredPlace {
     longitude: Vec<f64>,
     /// One digit a pixel, row by row: 1 is sea.
     sea: String,
+    scaling: Scaling,
     mean: Vec<f32>,
     std: Vec<f32>,
     low: Vec<f32>,
@@ -81,7 +119,8 @@ impl From<Place> for StoredPlace {
     fn from(place: Place) -> Self {
         let sea = place.mask.sea.iter().map(|&sea| if sea { '1' } else { '0' }).collect();
         let Statistics { mean, std, low, high } = place.statistics;
-        StoredPlace { latitude: place.latitude, longitude: place.longitude, sea, mean, std, low, high }
+        let (latitude, longitude, scaling) = (place.latitude, place.longitude, place.scaling);
+        StoredPlace { latitude, longitude, sea, scaling, mean, std, low, high }
     }
 }
 
@@ -89,14 +128,14 @@ impl TryFrom<StoredPlace> for Place {
     type Error = Error;
 
     fn try_from(stored: StoredPlace) -> Result<Self> {
-        let StoredPlace { latitude, longitude, sea, mean, std, low, high } = stored;
+        let StoredPlace { latitude, longitude, sea, scaling, mean, std, low, high } = stored;
         let sea = sea.chars().map(|digit| digit == '1').collect();
         let mask = SeaMask::new(sea, latitude.len(), longitude.len())?;
         let expected = mask.len();
         if let Some(found) = [&mean, &std, &low, &high].iter().map(|s| s.len()).find(|&len| len != expected) {
             return Err(Error::Input(format!("statistics: expected {expected} sea pixels, found {found}")));
         }
-        Ok(Place { latitude, longitude, mask, statistics: Statistics { mean, std, low, high } })
+        Ok(Place { latitude, longitude, mask, scaling, statistics: Statistics { mean, std, low, high } })
     }
 }
 
@@ -105,7 +144,7 @@ impl TryFrom<StoredPlace> for Place {
 pub struct Record {
     /// The variable as the file has it, in its own units.
     pub field: Field,
-    /// The model's scale.
+    /// What is taken of the values before [`Scaling`].
     pub transform: Transform,
     /// Values that have no logarithm and count as missing.
     pub dropped: usize,
@@ -141,10 +180,12 @@ impl Record {
             Some(mask) => mask,
             None => SeaMask::observed(&scaled, train.clone(), data.missing_threshold)?,
         };
-        let series = Series::gather(&scaled, &mask)?;
+        let mut series = Series::gather(&scaled, &mask)?;
+        let scaling = Scaling::of(&series, transform, train.start * mask.len()..train.end * mask.len());
+        scaling.apply(&mut series);
         let statistics = Statistics::of(&series, train.clone())?;
         let (latitude, longitude) = (field.latitude.clone(), field.longitude.clone());
-        let place = Place { latitude, longitude, mask, statistics };
+        let place = Place { latitude, longitude, mask, scaling, statistics };
         Ok(Record { field, transform, dropped, train, place, series })
     }
 
@@ -157,7 +198,8 @@ impl Record {
         place.expect_grid_of(&field, path)?;
         let transform = data.transform.unwrap_or_default();
         let (scaled, dropped) = scaled(&field, transform).map_err(|error| in_file(path, error))?;
-        let series = Series::gather(&scaled, &place.mask)?;
+        let mut series = Series::gather(&scaled, &place.mask)?;
+        place.scaling.apply(&mut series);
         let train = 0..data.train_frames.unwrap_or(field.frames).min(field.frames);
         Ok(Record { field, transform, dropped, train, place, series })
     }
@@ -196,7 +238,7 @@ impl Record {
     }
 }
 
-/// The field on the model's scale, and how many values were dropped on the way.
+/// The transformed field, and how many values were dropped on the way.
 fn scaled(field: &Field, transform: Transform) -> Result<(Field, usize)> {
     let mut scaled = field.clone();
     let dropped = transform.apply(&mut scaled.values);

@@ -149,10 +149,12 @@ impl Scene {
 
     /// Scores on the hidden cells, and how much of the truth there lies inside the 5 to 95 % interval.
     fn score(&self, samples: &[f32], count: usize) -> Result<(Vec<Row>, f64)> {
-        let summary = sampler::summarise(samples, count);
+        let mut summary = sampler::summarise(samples, count);
         let (record, truth) = (&self.record, &self.truth.values);
         let [climatology, lines, mean] = Baselines::new(record).fill(0..record.series.frames, &record.series.observed);
-        let scores = score(&[summary.median, climatology, lines, mean], truth, &self.hidden)?;
+        let scores = score(record, [summary.median, climatology, lines, mean], truth, &self.hidden)?;
+        record.place.scaling.restore(&mut summary.low);
+        record.place.scaling.restore(&mut summary.high);
         let cells = (0..truth.len()).filter(|cell| self.hidden[*cell]);
         let inside: Vec<bool> =
             cells.map(|cell| (summary.low[cell]..=summary.high[cell]).contains(&truth[cell])).collect();
