@@ -1,5 +1,6 @@
-"""Opens what `isobath demo` wrote: FOLDER/**/imputed.nc with xarray, and the pictures beside it."""
+"""Opens what `isobath demo` wrote: imputed.nc with xarray, and the files beside it."""
 
+import json
 import pathlib
 import sys
 
@@ -7,14 +8,13 @@ import numpy as np
 import xarray as xr
 
 folder = pathlib.Path(sys.argv[1])
-found = sorted(folder.rglob("imputed.nc"))
-assert len(found) == 1, f"expected one imputed.nc under {folder}, found {len(found)}"
-pictures = sorted(folder.rglob("*.png"))
-assert pictures, f"expected pictures under {folder}, found none"
-for picture in pictures:
+for name in ["config.toml", "imputed.nc", "loss.png", "maps.png", "metrics.json", "series.png"]:
+    assert (folder / name).is_file(), f"{name}: expected among {sorted(f.name for f in folder.iterdir())}"
+json.loads((folder / "metrics.json").read_text())
+for picture in folder.glob("*.png"):
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n", f"{picture.name}: expected a PNG file"
 
-with xr.open_dataset(found[0]) as data:
+with xr.open_dataset(folder / "imputed.nc") as data:
     fields = [name for name in data.data_vars if f"{name}_mean" in data]
     assert len(fields) == 1, f"expected one imputed field with its mean, found {fields} among {list(data.data_vars)}"
     field = data[fields[0]]
