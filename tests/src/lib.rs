@@ -24,12 +24,15 @@ pub struct Case {
     pub problem: fn(&[usize], &mut Values) -> Problem,
 }
 
+/// A call of an operation on operands in order.
+pub type Apply = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
+
 /// Operands and the call.
 pub struct Problem {
     /// The operands in the order in which `apply` takes them.
     pub inputs: Vec<Input>,
     /// The operation.
-    pub apply: Box<dyn Fn(&[Tensor]) -> Result<Tensor>>,
+    pub apply: Apply,
 }
 
 /// One operand.
