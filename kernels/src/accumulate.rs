@@ -2,7 +2,7 @@
 //!
 //! Shapes: x, y `[len]`. Bound by memory: 12 bytes an element to add, 8 to copy.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -34,7 +34,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
             y.copy_from_slice(x);
             return;
         }
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for (y, x) in y.iter_mut().zip(x) {

@@ -6,7 +6,7 @@
 //! host. These are the conventions of `torch.optim` and `clip_grad_norm_`. Shapes: values, gradients, m, v `[len]`,
 //! norm_squared `[1]`. Bound by memory: 28 bytes an element.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -104,7 +104,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (rate, root) = (lr / correction1, correction2.sqrt());
     let moments = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
     values.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((x, g), (m, v))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for (((x, g), m), v) in x.iter_mut().zip(g).zip(m).zip(v) {

@@ -5,7 +5,7 @@
 //! either contiguous or one repeated number. Bound by memory: 4 bytes an element of a, b and y.
 
 use crate::layout::{AXES, offset, pieces};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -71,7 +71,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
 fn zip<T: Real>(p: &Params, a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
     const LAST: usize = AXES - 1;
     y.par_chunks_mut(CHUNK).enumerate().for_each(|(task, y)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 pieces(

@@ -4,7 +4,7 @@
 //! where low <= x <= high. Bound by memory: 8 and 12 bytes an element.
 
 use crate::layout::pieces;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -47,7 +47,7 @@ fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, low, high) = (buffers.read::<T>(), buffers.read::<T>(), buffers.read::<T>());
     let y = buffers.write::<T>();
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate().for_each(|(task, (y, x))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 pieces(
@@ -73,7 +73,7 @@ fn backward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (dy, dx) = (buffers.read::<T>(), buffers.write::<T>());
     let operands = x.par_chunks(CHUNK).zip(dy.par_chunks(CHUNK));
     dx.par_chunks_mut(CHUNK).zip(operands).enumerate().for_each(|(task, (dx, (x, dy)))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 pieces(

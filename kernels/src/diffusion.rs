@@ -6,7 +6,7 @@
 //! element.
 
 use crate::layout::pieces;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -64,7 +64,7 @@ fn q_sample<T: Real>(p: &QSampleParams, mut buffers: Buffers<'_>) {
     let (signal, sigma, y) = (buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());
     let operands = x0.par_chunks(CHUNK).zip(noise.par_chunks(CHUNK));
     y.par_chunks_mut(CHUNK).zip(operands).enumerate().for_each(|(task, (y, (x0, noise)))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 pieces(
@@ -91,7 +91,7 @@ fn posterior_step<T: Real>(p: &PosteriorParams, mut buffers: Buffers<'_>) {
     let [a, c, s] = [p.x, p.x_hat, p.noise].map(|v| T::of(f64::from(v)));
     let operands = x.par_chunks(CHUNK).zip(x_hat.par_chunks(CHUNK));
     y.par_chunks_mut(CHUNK).zip(operands).enumerate().for_each(|(task, (y, (x, x_hat)))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for ((y, x), x_hat) in y.iter_mut().zip(x).zip(x_hat) {

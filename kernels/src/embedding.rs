@@ -4,7 +4,7 @@
 //! Shapes: table, dtable `[v, c]`, index `[rows]` (whole numbers below v), y, dy `[rows, c]`. The backward sorts the
 //! rows by index first, then every row of the table is summed by one task. Bound by memory: 8 bytes an element of y.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -61,7 +61,7 @@ fn backward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
     let (starts, order) = sort(index, p.v as usize);
     dtable.par_chunks_mut(c).enumerate().for_each(|(j, dtable)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 dtable.fill(T::ZERO);

@@ -3,7 +3,7 @@
 //! Shapes: x, dx `[rows, 2c]`, y, dy `[rows, c]`. The backward computes both functions again rather than read them.
 //! Bound by the two exponentials of an element; 12 and 20 bytes an element of y.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -50,7 +50,7 @@ fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let c = p.c as usize;
     let rows = (CHUNK / c).max(1);
     y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * 2 * c)).for_each(|(y, x)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(2 * c)) {
@@ -73,7 +73,7 @@ fn backward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let rows = (CHUNK / c).max(1);
     let operands = x.par_chunks(rows * 2 * c).zip(dy.par_chunks(rows * c));
     dx.par_chunks_mut(rows * 2 * c).zip(operands).for_each(|(dx, (x, dy))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 let rows = dx.chunks_exact_mut(2 * c).zip(x.chunks_exact(2 * c)).zip(dy.chunks_exact(c));

@@ -240,7 +240,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         tile.enter(&s, &stats[step * 2 * s.groups..][..2 * s.groups]);
         let z = &z[step * s.n * s.c..][..s.n * s.c];
         for (first, z) in z.chunks(ROWS * s.c).enumerate().map(|(i, z)| (i * ROWS, z)) {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     tile.run(&s, &packed, z);

@@ -11,7 +11,7 @@ use crate::gated_head::{Head, Packed, Params, ROWS, Sizes, Tile, cost as forward
 use crate::gemm_tile::GemmTile;
 use crate::rows::Rows;
 use crate::temporal_block_backward::unfold;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
 /// At most this many groups of steps, each with sums of its own.
@@ -136,7 +136,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
                 let at = step * s.n + first;
                 // SAFETY: as above.
                 let d = unsafe { d.slice(at * s.c, rows * s.c) };
-                simd::vectorized(
+                T::vectorized(
                     #[inline(always)]
                     || {
                         tile.run(&s, &packed, &z[at * s.c..(at + rows) * s.c]);

@@ -13,7 +13,7 @@
 
 use crate::gemm_tile::GemmTile;
 use crate::rows::Rows;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -173,7 +173,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let (mut w, mut sums) = (vec![T::ZERO; s.c * s.c], vec![T::ZERO; ROWS * s.c]);
         let mut out = sums.clone();
         for n in task * CHUNK..((task + 1) * CHUNK).min(s.n) {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     node_weights(&e[n * s.k..(n + 1) * s.k], pool, &mut w);

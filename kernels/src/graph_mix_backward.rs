@@ -74,7 +74,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
             u: zeros(rows),
         };
         for (n, de) in (task * CHUNK..).zip(de.chunks_exact_mut(s.k)) {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     node_weights(&e[n * s.k..(n + 1) * s.k], pool, &mut x.w);

@@ -6,7 +6,7 @@
 //! mean costs no digits. A second pass writes y. Bound by memory: 12 bytes an element, 8 where a sample fits the
 //! last-level cache.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -60,7 +60,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let parts: Vec<Vec<Moments<T>>> = x
             .par_chunks(chunk)
             .map(|x| {
-                simd::vectorized(
+                T::vectorized(
                     #[inline(always)]
                     || channel_moments(x, c),
                 )
@@ -75,7 +75,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let mean: Vec<T> = (0..c).map(|i| mean[i * groups / c]).collect();
         let scale: Vec<T> = (0..c).map(|i| rstd[i * groups / c] * gamma[i]).collect();
         y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {

@@ -7,7 +7,7 @@
 //! element, 12 where a sample fits the last-level cache.
 
 use crate::group_norm::{Params, elements_of_a_task};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
 use rayon::prelude::*;
 
 /// dx, dgamma and dbeta.
@@ -58,7 +58,7 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
         .par_chunks(chunk)
         .zip(dy.par_chunks(chunk))
         .map(|(x, dy)| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || channel_sums(x, dy, mean, rstd),
             )
@@ -77,7 +77,7 @@ fn sample<T: Real>(x: &[T], dy: &[T], gamma: &[T], (mean, rstd): (&[T], &[T]), d
     let s1: Vec<T> = (0..c).map(|i| mean_of_group(&sums[..c], i)).collect();
     let s2: Vec<T> = (0..c).map(|i| rstd[i] * mean_of_group(&sums[c..], i)).collect();
     dx.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, x), dy)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 let (s1, s2, gamma, mean, rstd) = (&s1[..c], &s2[..c], &gamma[..c], &mean[..c], &rstd[..c]);

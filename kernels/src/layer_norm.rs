@@ -52,7 +52,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let tasks = y.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c));
     let tasks = tasks.zip(mean.par_chunks_mut(rows)).zip(rstd.par_chunks_mut(rows));
     tasks.for_each(|(((y, x), mean), rstd)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 let lines = y.chunks_exact_mut(c).zip(x.chunks_exact(c));

@@ -41,7 +41,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let sums: Vec<Vec<T>> = tasks
         .map(|((((dx, x), dy), mean), rstd)| {
             let mut sums = vec![T::ZERO; 2 * c];
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     let lines = dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c));

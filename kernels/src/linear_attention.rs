@@ -7,7 +7,7 @@
 
 use crate::gemm_tile::product;
 use crate::softmax::softmax_rows;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -55,7 +55,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let scratch = || vec![T::ZERO; 2 * len + 2 * width + dim * dim];
     y.par_chunks_mut(len).enumerate().for_each_init(scratch, |scratch, (s, y)| {
         let at = s * len..(s + 1) * len;
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || sequence(p, &q[at.clone()], &k[at.clone()], &v[at], y, scratch),
         );

@@ -8,7 +8,7 @@
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale, softmax_columns, softmax_columns_backward};
 use crate::softmax::{softmax_rows, softmax_rows_backward};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
 /// dq, dk and dv.
@@ -42,7 +42,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let tasks = dq.par_chunks_mut(len).zip(dk.par_chunks_mut(len)).zip(dv.par_chunks_mut(len)).enumerate();
     tasks.for_each_init(scratch, |scratch, (s, ((dq, dk), dv))| {
         let operands = operands.map(|x| &x[s * len..(s + 1) * len]);
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || sequence(p, operands, [dq, dk, dv], scratch),
         );

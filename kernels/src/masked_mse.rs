@@ -55,7 +55,7 @@ fn forward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     let chunks = prediction.par_chunks(CHUNK).zip(target.par_chunks(CHUNK)).zip(mask.par_chunks(CHUNK));
     let partials: Vec<(T, T)> = chunks
         .map(|((p, t), m)| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     let squares = simd::sum(
@@ -91,7 +91,7 @@ fn backward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
         let dx = buffers.write::<T>();
         let operands = prediction.par_chunks(CHUNK).zip(target.par_chunks(CHUNK)).zip(mask.par_chunks(CHUNK));
         dx.par_chunks_mut(CHUNK).zip(operands).for_each(|(dx, ((p, t), m))| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     for (((dx, p), t), m) in dx.iter_mut().zip(p).zip(t).zip(m) {

@@ -6,7 +6,7 @@
 //! the samples of one node lie far apart. Bound by the products.
 
 use crate::gemm_tile::product;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -72,7 +72,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let (weights, rest) = scratch.split_at_mut(TILE * c * o);
         let (xs, ys) = rest.split_at_mut(BLOCK * TILE * c);
         let start = task * nodes;
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for first in (start..n.min(start + nodes)).step_by(TILE) {

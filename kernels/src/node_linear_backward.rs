@@ -57,7 +57,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let sums: Vec<Vec<T>> = tasks
         .enumerate()
         .map(|(task, (mut dx, de))| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || range(p, &operands, task * nodes, &mut dx, de),
             )

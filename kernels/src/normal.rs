@@ -6,7 +6,7 @@
 //! Sixteen blocks go through SIMD registers together. Bound by arithmetic: some 60 operations an element.
 
 use crate::philox::{self, PhiloxKey};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -49,7 +49,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [seed, stream, offset] = [p.seed, p.stream, p.offset].map(|[low, high]| u64::from(high) << 32 | u64::from(low));
     let key = PhiloxKey { seed, stream };
     y.par_chunks_mut(CHUNK).enumerate().for_each(|(task, y)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || fill(y, key, offset.wrapping_add((task * CHUNK) as u64)),
         );

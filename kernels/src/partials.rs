@@ -1,6 +1,6 @@
 //! Second stage of a reduction: partial results of fixed chunks, added in the order of the chunks.
 
-use crate::{Real, simd};
+use crate::Real;
 use rayon::prelude::*;
 
 /// Elements of one task.
@@ -9,7 +9,7 @@ const CHUNK: usize = 1 << 12;
 /// y = sum of `partials`, each as long as y, first to last whatever the number of threads.
 pub(crate) fn sum_into<T: Real>(y: &mut [T], partials: &[&[T]]) {
     y.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, y)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 y.fill(T::ZERO);

@@ -1,7 +1,7 @@
 //! The two number types that kernels compute in, and their elementary functions.
 //!
 //! The f32 functions are short polynomials without branches, so that a loop over a slice becomes SIMD code
-//! inside [`simd::vectorized`](crate::simd::vectorized); the f64 ones are the standard library's, as the oracle.
+//! inside [`Real::vectorized`]; the f64 ones are the standard library's, as the oracle.
 //! The polynomials are minimax fits of this project: `exp` and `ln` within 2 ulp, `tanh`, `erf`, sine and
 //! cosine within 2e-7 absolute.
 
@@ -57,6 +57,13 @@ pub trait Real:
     fn powf(self, y: Self) -> Self;
     /// `c += a * b` or `c = a * b` for matrices that fit in the first-level cache, on this thread.
     fn gemm_tile(g: GemmTile<'_, Self>);
+
+    /// Runs `f` as SIMD code: loops over slices in `f`, and in the `#[inline(always)]` functions it calls, use the vector
+    /// instructions of this processor. `f` itself must be written `#[inline(always)] || ..`, or it stays plain code (15
+    /// times slower in the temporal block). A closure handed to another thread leaves the region, so every task of a
+    /// parallel loop enters it anew. The arithmetic is the same on every instruction set: no reassociation, fused
+    /// multiply-adds where written. The oracle, f64, stays plain code.
+    fn vectorized<R>(f: impl FnOnce() -> R) -> R;
 
     /// The smaller of two numbers; NaN when `self` is NaN.
     #[inline(always)]
@@ -126,6 +133,10 @@ impl Real for f32 {
     fn gemm_tile(g: GemmTile<'_, f32>) {
         gemm_tile::run_f32(g);
     }
+    #[inline(always)]
+    fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+        crate::simd::vectorized(f)
+    }
 }
 
 impl Real for f64 {
@@ -178,6 +189,10 @@ impl Real for f64 {
     #[inline(always)]
     fn gemm_tile(g: GemmTile<'_, f64>) {
         gemm_tile::run_plain(g);
+    }
+    #[inline(always)]
+    fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+        f()
     }
 }
 

@@ -56,13 +56,13 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         let partials: Vec<Vec<T>> = x
             .par_chunks(rows * inner)
             .map(|x| {
-                simd::vectorized(
+                T::vectorized(
                     #[inline(always)]
                     || chunk(x, inner, p.kind),
                 )
             })
             .collect();
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 y.fill(identity(p.kind));

@@ -2,7 +2,7 @@
 //!
 //! Shapes: all `[len]`. Bound by memory: 16 bytes an element.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -38,7 +38,7 @@ fn forward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     let y = buffers.write::<T>();
     let operands = mask.par_chunks(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
     y.par_chunks_mut(CHUNK).zip(operands).for_each(|(y, ((mask, a), b))| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for (((y, m), a), b) in y.iter_mut().zip(mask).zip(a).zip(b) {
@@ -54,7 +54,7 @@ fn backward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     for chosen in [true, false] {
         let dx = buffers.write::<T>();
         dx.par_chunks_mut(CHUNK).zip(mask.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, mask), dy)| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     for ((dx, m), dy) in dx.iter_mut().zip(mask).zip(dy) {

@@ -5,15 +5,20 @@ use std::sync::LazyLock;
 /// The best instruction set of this processor, found once: AVX-512, AVX2 with FMA, NEON or plain code.
 pub(crate) static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
 
-/// Runs `f` compiled for the best instruction set of this processor.
-///
-/// Loops over slices in `f`, and in the `#[inline(always)]` functions it calls, become SIMD code; `f` itself must be
-/// written `#[inline(always)] || ..`, or it stays plain code (15 times slower in the temporal block). A closure handed to another thread leaves this region, so every task of a parallel loop enters it anew.
-/// The arithmetic is the same on every instruction set: no reassociation, fused multiply-adds where written.
-#[inline]
-pub fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    ARCH.dispatch(f)
+/// Runs `f` compiled for AVX2 with FMA where this processor has them; the portable instructions suffice elsewhere (NEON)
+/// or must do. AVX-512 would double the code and gain nothing in loops that are bound by memory or by the polynomial of
+/// `exp`; the matrix products of [`gemm_tile`](crate::gemm_tile) have it.
+#[inline(always)]
+pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = *AVX2 {
+        return pulp::Simd::vectorize(avx2, f);
+    }
+    f()
 }
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: LazyLock<Option<pulp::x86::V3>> = LazyLock::new(pulp::x86::V3::try_new);
 
 /// The name of the instruction set in use, for reports.
 pub fn instruction_set() -> &'static str {

@@ -41,7 +41,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
     let chunk = elements_of_a_task(p);
     y.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 y.copy_from_slice(x);

@@ -8,7 +8,7 @@
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale};
 use crate::softmax::softmax_rows;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
 /// o = softmax(q k^T / sqrt(d)) v.
@@ -33,7 +33,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let scratch = || vec![T::ZERO; len + t * t];
     y.par_chunks_mut(len).enumerate().for_each_init(scratch, |scratch, (s, y)| {
         let at = s * len..(s + 1) * len;
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || sequence(p, &q[at.clone()], &k[at.clone()], &v[at], y, scratch),
         );

@@ -3,7 +3,7 @@
 //! dx = y (dy - sum_i y dy) in every row. Shapes: y, dy, dx `[rows, c]`. Bound by memory: 12 bytes an element.
 
 use crate::softmax::{Params, elements_of_a_task, softmax_rows_backward};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
 /// dx = y (dy - sum_i y dy).
@@ -24,7 +24,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
     let chunk = elements_of_a_task(p);
     dx.par_chunks_mut(chunk).zip(y.par_chunks(chunk)).zip(dy.par_chunks(chunk)).for_each(|((dx, y), dy)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 dx.copy_from_slice(dy);

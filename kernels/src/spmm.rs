@@ -5,7 +5,7 @@
 //! (absent: zeros) `[b, n, c]`. The gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
 //! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -67,7 +67,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
                 Some(base) if !base.is_empty() => y.copy_from_slice(&base[..y.len()]),
                 _ => y.fill(T::ZERO),
             }
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     for (i, y) in y.chunks_exact_mut(c).enumerate() {

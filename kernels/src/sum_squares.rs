@@ -31,7 +31,7 @@ fn run<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     let partials: Vec<T> = x
         .par_chunks(CHUNK)
         .map(|x| {
-            simd::vectorized(
+            T::vectorized(
                 #[inline(always)]
                 || {
                     simd::sum(

@@ -401,7 +401,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         |window, task| {
             let (b, first) = (task / chunks, task % chunks * CHUNK);
             for n in first..(first + CHUNK).min(s.n) {
-                simd::vectorized(
+                T::vectorized(
                     #[inline(always)]
                     || {
                         window.load(&s, &packed, planes, shift, b, n);

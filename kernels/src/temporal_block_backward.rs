@@ -340,7 +340,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
             let (b, first) = (task / chunks, task % chunks * CHUNK);
             let mut shift_sum = vec![T::ZERO; s.t * s.c];
             for n in first..(first + CHUNK).min(s.n) {
-                simd::vectorized(
+                T::vectorized(
                     #[inline(always)]
                     || {
                         scratch.window.load(&s, &packed, planes, shift, b, n);

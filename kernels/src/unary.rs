@@ -3,7 +3,7 @@
 //! Shapes: all `[len]`. `f` is one of [`Function`]; `a` and `b` are its constants. Bound by memory for the cheap
 //! functions (8 and 12 bytes an element), by the polynomial of `exp` for the others.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -159,7 +159,7 @@ fn sign<T: Real>(x: T) -> T {
 
 fn map<T: Real>(x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for (y, x) in y.iter_mut().zip(x) {
@@ -172,7 +172,7 @@ fn map<T: Real>(x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
 
 fn map_with<T: Real>(x: &[T], dy: &[T], dx: &mut [T], slope: impl Fn(T) -> T + Sync) {
     dx.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, x), dy)| {
-        simd::vectorized(
+        T::vectorized(
             #[inline(always)]
             || {
                 for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {

@@ -20,6 +20,16 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Numbers that do not agree with those of another implementation.
+    #[error("{}: {failed} of {rows} arrays differ by more than their limit", file.display())]
+    Parity {
+        /// The file with the expected numbers.
+        file: PathBuf,
+        /// Arrays beyond their limit.
+        failed: usize,
+        /// Arrays compared.
+        rows: usize,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -34,7 +44,7 @@ impl Error {
         Error::File { path: path.to_owned(), source }
     }
 
-    /// The process exit code: 2 for wrong input, 130 when interrupted, 3 for a fault.
+    /// The process exit code: 2 for wrong input, 130 when interrupted, 3 for a fault, 1 for numbers that do not agree.
     ///
     /// A file that is absent, forbidden or malformed and a full disk are for the user to put right; a failing disk
     /// is a fault.
@@ -42,6 +52,7 @@ impl Error {
         match self {
             Error::Input(_) => 2,
             Error::File { source, .. } if is_input(source.kind()) => 2,
+            Error::Parity { .. } => 1,
             Error::Interrupted => 130,
             Error::File { .. } | Error::Fault(_) => 3,
         }

@@ -7,6 +7,7 @@ mod impute;
 mod machine;
 mod report;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ enum Command {
     Train(train::Train),
     Impute(impute::Impute),
     Evaluate(evaluate::Evaluate),
+    Verify(verify::Verify),
     Doctor(doctor::Doctor),
 }
 
@@ -54,6 +56,7 @@ fn obey(line: &CommandLine) -> Result<()> {
         Command::Train(train) => train.run(&device),
         Command::Impute(impute) => impute.run(&device),
         Command::Evaluate(evaluate) => evaluate.run(&device),
+        Command::Verify(verify) => verify.run(&device),
         Command::Doctor(doctor) => doctor.run(&device),
     }
 }
