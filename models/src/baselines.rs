@@ -57,9 +57,8 @@ pub fn linear_interpolation(values: &[f32], visible: &[bool], otherwise: &[f32])
         filled[last.0..].fill(last.1);
         for pair in known.windows(2) {
             let ((start, from), (end, to)) = (pair[0], pair[1]);
-            for frame in start..=end {
-                let part = (frame - start) as f32 / (end - start) as f32;
-                filled[frame] = from + part * (to - from);
+            for (step, value) in filled[start..=end].iter_mut().enumerate() {
+                *value = from + step as f32 / (end - start) as f32 * (to - from);
             }
         }
     })

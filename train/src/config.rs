@@ -54,7 +54,9 @@ impl Default for Data {
 pub struct Train {
     /// Frames of a window.
     pub window: usize,
-    /// Fraction of the observed cells that a training step hides.
+    /// Which observed cells a training step hides.
+    pub hiding: Hiding,
+    /// Fraction of the observed cells that it hides at random.
     pub missing_rate: f64,
     /// Windows in a step.
     pub batch: usize,
@@ -80,6 +82,7 @@ impl Default for Train {
     fn default() -> Self {
         Train {
             window: 46,
+            hiding: Hiding::Random,
             missing_rate: 0.5,
             batch: 16,
             epochs: 500,
@@ -92,6 +95,17 @@ impl Default for Train {
             checkpoint_every: 10,
         }
     }
+}
+
+/// Which observed cells a training step hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hiding {
+    /// Exactly the missing rate of each window, cell by cell, as published.
+    Random,
+    /// In each frame those that are missing in another training frame, drawn at random: gaps of the shapes that the
+    /// record has, such as clouds, after DINCAE (Barth et al. 2020). The missing rate plays no part.
+    Transplanted,
 }
 
 /// How the learning rate falls over the epochs.

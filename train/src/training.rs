@@ -16,6 +16,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Hiding;
 use crate::data::{masks, windows};
 use crate::progress::Progress;
 use crate::record::Record;
@@ -118,7 +119,13 @@ impl Draw {
             let window: Range<usize> = record.cells(start..start + settings.window);
             let observed = &record.series.observed[window.clone()];
             let mut random = masks::generator(settings.seed, trained.step, sample as u64);
-            let hidden = masks::hide_exact(observed, settings.missing_rate, &mut random);
+            let hidden = match settings.hiding {
+                Hiding::Random => masks::hide_exact(observed, settings.missing_rate, &mut random),
+                Hiding::Transplanted => {
+                    let train = &record.series.observed[record.cells(record.train.clone())];
+                    masks::transplant(observed, train, record.series.nodes, &mut random)
+                }
+            };
             draw.steps.push(random.random_range(0..trained.config.model.steps));
             draw.visible.extend(observed.iter().zip(hidden).map(|(observed, hidden)| *observed && !hidden));
             draw.observed.extend_from_slice(observed);

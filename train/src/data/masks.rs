@@ -1,8 +1,8 @@
 //! Hiding exactly so many observed cells at random, for training.
 
-use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::index;
+use rand::{RngExt, SeedableRng};
 
 /// The random numbers of one sample of one training step: the same for the same three numbers,
 /// on every machine and with any number of threads.
@@ -23,6 +23,17 @@ pub fn hide_exact(observed: &[bool], rate: f64, random: &mut ChaCha8Rng) -> Vec<
     let mut hidden = vec![false; observed.len()];
     for choice in index::sample(random, cells.len(), count) {
         hidden[cells[choice]] = true;
+    }
+    hidden
+}
+
+/// Hides in each frame of a window `[frames, nodes]` the observed cells that are missing in a frame of `record`, `[any,
+/// nodes]`, drawn at random. Returns the hidden cells.
+pub fn transplant(observed: &[bool], record: &[bool], nodes: usize, random: &mut ChaCha8Rng) -> Vec<bool> {
+    let mut hidden = Vec::with_capacity(observed.len());
+    for frame in observed.chunks(nodes) {
+        let other = random.random_range(0..record.len() / nodes) * nodes;
+        hidden.extend(frame.iter().zip(&record[other..other + nodes]).map(|(here, there)| *here && !there));
     }
     hidden
 }
@@ -68,5 +79,14 @@ mod tests {
         }
         // 1000 expected of each; the standard deviation is 27.
         assert!(times.iter().all(|times| (860..1140).contains(times)), "{times:?}");
+    }
+
+    #[test]
+    fn transplanted_gaps_are_those_of_a_whole_frame() {
+        let record = [true, false, true, false, true, true];
+        let hidden = transplant(&[true; 30], &record, 3, &mut generator(1, 2, 3));
+        assert!(hidden.chunks(3).all(|frame| frame == [false, true, false] || frame == [true, false, false]));
+        assert!(hidden.chunks(3).any(|frame| frame == [true, false, false]));
+        assert_eq!(transplant(&[false; 3], &record, 3, &mut generator(0, 0, 0)), [false; 3]);
     }
 }
