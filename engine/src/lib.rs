@@ -45,3 +45,8 @@ pub use graph::Csr;
 pub use shape::Shape;
 pub use tape::{Gradients, Tape};
 pub use tensor::{DType, Tensor};
+
+/// The README's example, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
