@@ -5,10 +5,10 @@
 //! y = gamma (z - mean) rstd + beta                  z [s, n, c], stats [s, g, 2]
 //! a = sigmoid(W_g y + b_g) tanh(W_h y + b_h)        one matrix [2c, c]; without a gate a = y
 //! p = clamp(w_o . a + b_o, low[n], high[n])         without bounds no clamp
-//! loss parts [s, 2]: sum over nodes of (p - target)^2 mask, and of mask
+//! loss = sum of (p - target)^2 mask / weight        weight = sum of mask, or 1 when the mask is empty
 //! ```
 //! Plan: a task is one step; the affine part of the norm is folded into the matrix; 64 nodes at a time stay in cache.
-//! Writes the prediction, or, with a target, only the two sums. Reads 4 c bytes a token (12 more with a target).
+//! Writes the prediction, or, with a target, only loss and weight. Reads 4 c bytes a token (12 more with a target).
 //! Bound by FMA throughput and the exponentials of the gate. Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::GemmTile;
@@ -54,6 +54,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ("mask", Access::Read),
         ("prediction", Access::Write),
         ("loss", Access::Write),
+        ("weight", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     cost,
@@ -233,11 +234,10 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
     let (z, stats) = (buffers.read::<T>(), buffers.read::<T>());
     let head = Head::take(&mut buffers);
-    let (prediction, loss) = (buffers.write::<T>(), buffers.write::<T>());
+    let prediction = buffers.write::<T>();
     let packed = Packed::new(&s, &head);
-    let step = |tile: &mut Tile<T>, step: usize, mut out: Out<'_, T>| {
-        let stats = &stats[step * 2 * s.groups..][..2 * s.groups];
-        tile.enter(&s, stats);
+    let step = |tile: &mut Tile<T>, step: usize, out: &mut Out<'_, T>| {
+        tile.enter(&s, &stats[step * 2 * s.groups..][..2 * s.groups]);
         let z = &z[step * s.n * s.c..][..s.n * s.c];
         for (first, z) in z.chunks(ROWS * s.c).enumerate().map(|(i, z)| (i * ROWS, z)) {
             simd::vectorized(
@@ -253,23 +253,29 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     };
     if head.target.is_empty() {
         let tasks = prediction.par_chunks_mut(s.n).enumerate();
-        tasks.for_each_init(|| Tile::new(&s), |tile, (i, out)| step(tile, i, Out::Prediction(out)));
-    } else {
-        let tasks = loss.par_chunks_mut(2).enumerate();
-        tasks.for_each_init(
-            || Tile::new(&s),
-            |tile, (i, out)| {
-                out.fill(T::ZERO);
-                step(tile, i, Out::Loss(out));
-            },
-        );
+        return tasks.for_each_init(|| Tile::new(&s), |tile, (i, out)| step(tile, i, &mut Out::Prediction(out)));
     }
+    let tasks = (0..p.steps as usize).into_par_iter();
+    let parts: Vec<(T, T)> = tasks
+        .map_init(
+            || Tile::new(&s),
+            |tile, i| {
+                let mut out = Out::Loss { squares: T::ZERO, mass: T::ZERO };
+                step(tile, i, &mut out);
+                out.sums()
+            },
+        )
+        .collect();
+    let (squares, mass) = parts.iter().fold((T::ZERO, T::ZERO), |(s, m), (ds, dm)| (s + *ds, m + *dm));
+    let (loss, weight) = (buffers.write::<T>(), buffers.write::<T>());
+    weight[0] = if mass == T::ZERO { T::ONE } else { mass };
+    loss[0] = squares / weight[0];
 }
 
 /// Where a step's predictions go.
 enum Out<'a, T> {
     Prediction(&'a mut [T]),
-    Loss(&'a mut [T]),
+    Loss { squares: T, mass: T },
 }
 
 impl<T: Real> Out<'_, T> {
@@ -277,11 +283,19 @@ impl<T: Real> Out<'_, T> {
     fn put(&mut self, head: &Head<'_, T>, at: usize, n: usize, value: T) {
         match self {
             Out::Prediction(out) => out[n] = value,
-            Out::Loss(sums) => {
+            Out::Loss { squares, mass } if head.mask[at] != T::ZERO => {
                 let error = value - head.target[at];
-                sums[0] += error * error * head.mask[at];
-                sums[1] += head.mask[at];
+                *squares += error * error * head.mask[at];
+                *mass += head.mask[at];
             }
+            Out::Loss { .. } => {}
+        }
+    }
+
+    fn sums(&self) -> (T, T) {
+        match self {
+            Out::Prediction(_) => (T::ZERO, T::ZERO),
+            Out::Loss { squares, mass } => (*squares, *mass),
         }
     }
 }

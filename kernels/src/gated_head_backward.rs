@@ -1,6 +1,7 @@
 //! `gated_head_backward`: gradients of [`gated_head`](crate::gated_head) with the forward recomputed.
 //!
-//! With a target the gradient of a prediction is `scale (p - target) mask`, else it is `dp`; it is 0 where the clamp cut.
+//! With a target the gradient of a prediction is `2 dy (p - target) mask / weight`, else it is `dy`; it is 0 where the
+//! clamp cut.
 //! Shapes as in the forward; d `[s, n, c]` is the gradient of (z - mean) rstd, sums `[s, g, 2]` its sum and its product with
 //! (z - mean) rstd, both of which `graph_mix_backward` wants. Plan: a task is one step; weight gradients are added up a group
 //! of steps, then over groups in order. The norm is folded into the matrix, see `temporal_block_backward`.
@@ -32,8 +33,8 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ("high", Access::Read),
         ("target", Access::Read),
         ("mask", Access::Read),
-        ("dp", Access::Read),
-        ("scale", Access::Read),
+        ("dy", Access::Read),
+        ("weight", Access::Read),
         ("d", Access::Write),
         ("sums", Access::Write),
         ("dgamma", Access::Write),
@@ -80,19 +81,31 @@ impl<T: Real> Sums<T> {
 
 /// Where the gradient of a prediction comes from.
 struct Source<'a, T> {
-    dp: &'a [T],
-    /// Gradient of the loss over half the mask's sum.
-    scale: &'a [T],
+    /// `[s, n]`, or with a target one number.
+    dy: &'a [T],
+    /// 2 dy / weight with a target.
+    factor: T,
 }
 
-impl<T: Real> Source<'_, T> {
+impl<'a, T: Real> Source<'a, T> {
+    fn take(buffers: &mut Buffers<'a>) -> Self {
+        let (dy, weight) = (buffers.read::<T>(), buffers.read::<T>());
+        Source { dy, factor: weight.first().map_or(T::ZERO, |weight| T::of(2.0) * dy[0] / *weight) }
+    }
+
     /// Gradient of the value before the clamp, at token `at` of node `n`.
     #[inline(always)]
     fn of(&self, head: &Head<'_, T>, at: usize, n: usize, raw: T) -> T {
-        let d =
-            if head.target.is_empty() { self.dp[at] } else { self.scale[0] * (raw - head.target[at]) * head.mask[at] };
         let inside = head.low.is_empty() || (raw >= head.low[n] && raw <= head.high[n]);
-        if inside { d } else { T::ZERO }
+        if !inside {
+            T::ZERO
+        } else if head.target.is_empty() {
+            self.dy[at]
+        } else if head.mask[at] != T::ZERO {
+            self.factor * (raw - head.target[at]) * head.mask[at]
+        } else {
+            T::ZERO
+        }
     }
 }
 
@@ -100,7 +113,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
     let (z, stats) = (buffers.read::<T>(), buffers.read::<T>());
     let head = Head::take(&mut buffers);
-    let source = Source { dp: buffers.read::<T>(), scale: buffers.read::<T>() };
+    let source = Source::take(&mut buffers);
     let (d, group_sums) = (Rows::new(buffers.write::<T>()), Rows::new(buffers.write::<T>()));
     let packed = Packed::new(&s, &head);
     let back: Vec<T> =

@@ -1,8 +1,8 @@
 //! `spmm`: a sparse matrix times the nodes of every sample, which gathers over a graph's neighbours.
 //!
-//! y[b, i, :] = sum_e w[e] x[b, neighbours[e], :] for e in offsets[i]..offsets[i + 1] (compressed sparse rows).
-//! Shapes: offsets u32 `[n + 1]`, neighbours u32 `[nnz]`, values `[nnz]` or absent (all ones), x, y `[b, n, c]`. The
-//! gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
+//! y[b, i, :] = base[b, i, :] + sum_e w[e] x[b, neighbours[e], :] for e in offsets[i]..offsets[i + 1] (compressed sparse
+//! rows). Shapes: offsets u32 `[n + 1]`, neighbours u32 `[nnz]`, values `[nnz]` or absent (all ones), x, y and base
+//! (absent: zeros) `[b, n, c]`. The gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
 //! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.
 
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
@@ -34,6 +34,7 @@ pub static SPMM: Kernel<Params> = Kernel {
         ("neighbours", Access::Read),
         ("values", Access::Read),
         ("x", Access::Read),
+        ("base", Access::Read),
         ("y", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
@@ -53,15 +54,19 @@ struct Matrix<'a, T> {
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (offsets, neighbours) = (buffers.read::<u32>(), buffers.read::<u32>());
     let matrix = Matrix { offsets, neighbours, values: buffers.read::<T>() };
-    let (x, y) = (buffers.read::<T>(), buffers.write::<T>());
+    let (x, base, y) = (buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());
     let c = p.channels as usize;
     let len = p.nodes as usize * c;
     if y.is_empty() {
         return;
     }
     let nodes = (CHUNK / c).max(1);
-    y.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(y, x)| {
+    y.par_chunks_mut(len).zip(x.par_chunks(len)).enumerate().for_each(|(b, (y, x))| {
         y.par_chunks_mut(nodes * c).enumerate().for_each(|(chunk, y)| {
+            match base.get(b * len + chunk * nodes * c..) {
+                Some(base) if !base.is_empty() => y.copy_from_slice(&base[..y.len()]),
+                _ => y.fill(T::ZERO),
+            }
             simd::vectorized(
                 #[inline(always)]
                 || {
@@ -74,7 +79,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     });
 }
 
-/// One row of the product, by blocks of channels.
+/// One row of the product, added to y by blocks of channels.
 #[inline(always)]
 fn row<T: Real>(matrix: &Matrix<'_, T>, i: usize, x: &[T], y: &mut [T]) {
     let entries = matrix.offsets[i] as usize..matrix.offsets[i + 1] as usize;
@@ -92,6 +97,7 @@ fn gather<T: Real, const W: usize>(neighbours: &[u32], values: &[T], x: &[T], y:
     let c = y.len();
     while at + W <= c {
         let mut sums = [T::ZERO; W];
+        sums.copy_from_slice(&y[at..at + W]);
         for (e, j) in neighbours.iter().enumerate() {
             let weight = values.get(e).copied().unwrap_or(T::ONE);
             let x = &x[*j as usize * c + at..][..W];

@@ -36,14 +36,25 @@ impl Error {
 
     /// The process exit code: 2 for wrong input, 130 when interrupted, 3 for a fault.
     ///
-    /// A file that is absent, forbidden or malformed is wrong input; a full or failing disk is a
-    /// fault.
+    /// A file that is absent, forbidden or malformed and a full disk are for the user to put right; a failing disk
+    /// is a fault.
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Input(_) => 2,
             Error::File { source, .. } if is_input(source.kind()) => 2,
             Error::Interrupted => 130,
             Error::File { .. } | Error::Fault(_) => 3,
+        }
+    }
+}
+
+impl From<isobath_engine::Error> for Error {
+    /// Files are the user's; everything else in the engine is a fault.
+    fn from(error: isobath_engine::Error) -> Self {
+        match error {
+            isobath_engine::Error::File { path, source } => Error::File { path: path.into(), source },
+            isobath_engine::Error::Format { .. } => Error::Input(error.to_string()),
+            _ => Error::Fault(error.to_string()),
         }
     }
 }
@@ -61,6 +72,8 @@ fn is_input(kind: ErrorKind) -> bool {
             | ErrorKind::InvalidInput
             | ErrorKind::InvalidData
             | ErrorKind::UnexpectedEof
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
     )
 }
 
@@ -80,14 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_file_is_input_and_a_full_disk_a_fault() {
+    fn what_the_user_can_put_right_ends_with_2() {
         let path = Path::new("chl.nc");
         let missing = Error::file(path, ErrorKind::NotFound.into());
         assert_eq!(missing.to_string(), "chl.nc: no such file or folder");
         assert_eq!(missing.exit_code(), 2);
         let full = Error::file(path, ErrorKind::StorageFull.into());
         assert_eq!(full.to_string(), "chl.nc: no space left on the disk");
-        assert_eq!(full.exit_code(), 3);
+        assert_eq!(full.exit_code(), 2);
+        assert_eq!(Error::file(path, ErrorKind::BrokenPipe.into()).exit_code(), 3);
+        let shape = isobath_engine::Error::Format { path: "w".into(), what: "expected [2], found [3]".into() };
+        assert_eq!(Error::from(shape).exit_code(), 2);
         assert_eq!(Error::Interrupted.exit_code(), 130);
     }
 }

@@ -1,7 +1,16 @@
 //! Data in and out, training loops, reports and the isobath command.
 
+pub mod commands;
+pub mod config;
 pub mod data;
 pub mod error;
+pub mod evaluating;
+pub mod imputing;
+pub mod interrupt;
+pub mod picture;
+pub mod progress;
+pub mod record;
+pub mod trained;
+pub mod training;
 
 pub use error::{Error, Result};
-pub mod picture;

@@ -1,2 +1,5 @@
 //! The `isobath` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    isobath_train::commands::run()
+}

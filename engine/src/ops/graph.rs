@@ -13,18 +13,22 @@ struct Spmm {
     graph: Csr,
 }
 
-impl Spmm {
-    fn run(&self, x: &Tensor, y: &Tensor, transposed: bool) -> Result<()> {
-        let g = &self.graph;
+impl Csr {
+    /// y = base + matrix x, or with the transposed matrix.
+    pub(crate) fn multiply(&self, x: &Tensor, base: Option<&Tensor>, y: &Tensor, transposed: bool) -> Result<()> {
         let (offsets, neighbours, values) = if transposed {
-            (&g.offsets_t, &g.neighbours_t, &g.values_t)
+            (&self.offsets_t, &self.neighbours_t, &self.values_t)
         } else {
-            (&g.offsets, &g.neighbours, &g.values)
+            (&self.offsets, &self.neighbours, &self.values)
         };
         let [batch, nodes, channels] = [0, 1, 2].map(|axis| x.shape()[axis] as u32);
-        let parameters = spmm::Params { batch, nodes, channels, entries: g.entries() as u32 };
+        let parameters = spmm::Params { batch, nodes, channels, entries: self.entries() as u32 };
         let values = values.as_ref().map_or(Absent, In);
-        y.device().run(&SPMM, &parameters, &[In(offsets), In(neighbours), values, In(x), Out(y)])
+        y.device().run(
+            &SPMM,
+            &parameters,
+            &[In(offsets), In(neighbours), values, In(x), base.map_or(Absent, In), Out(y)],
+        )
     }
 }
 
@@ -35,13 +39,13 @@ impl Op for Spmm {
 
     fn forward(&self, x: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let y = Tensor::empty(x[0].device(), x[0].shape(), x[0].dtype())?;
-        self.run(x[0], &y, false)?;
+        self.graph.multiply(x[0], None, &y, false)?;
         Ok((y, Vec::new()))
     }
 
     fn backward(&self, _saved: Vec<Tensor>, dy: &Tensor, wanted: &Wanted) -> Result<Grads> {
         let dx = wanted.output(0, dy)?;
-        self.run(dy, &dx, true)?;
+        self.graph.multiply(dy, None, &dx, true)?;
         Ok(vec![Some(dx)])
     }
 }

@@ -1,8 +1,9 @@
 //! The fused operations of STIMP.
 
 use crate::{Case, Input, Problem, Values};
-use isobath_engine::Tensor;
-use isobath_engine::ops::{self, TemporalWeights};
+use isobath_engine::ops::{self, Spatial, SpatialWeights, TemporalWeights};
+use isobath_engine::{Csr, DType, Device, Result, Tensor};
+use rand::RngExt;
 
 pub(super) fn rows() -> Vec<Case> {
     vec![
@@ -18,7 +19,89 @@ pub(super) fn rows() -> Vec<Case> {
             large: &[1, 31, 67, 3, 17, 37],
             problem: |s, values| temporal_block(s, 2, values),
         },
+        Case {
+            name: "spatial_block_loss",
+            axes: &[("batch", 2), ("frames", 3), ("nodes", 31), ("width", 3), ("prototypes", 5)],
+            large: &[2, 46, 303, 8, 8],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: false, loss: true }, values),
+        },
+        Case {
+            name: "spatial_block_prediction",
+            axes: &[("batch", 2), ("frames", 3), ("nodes", 31), ("width", 3), ("prototypes", 5)],
+            large: &[1, 7, 1009, 5, 3],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: false }, values),
+        },
+        Case {
+            name: "spatial_block_plain",
+            axes: &[("batch", 2), ("frames", 3), ("nodes", 31), ("width", 3), ("prototypes", 5)],
+            large: &[3, 46, 303, 2, 8],
+            problem: |s, values| spatial_block(s, Form { gated: false, bounded: false, loss: false }, values),
+        },
     ]
+}
+
+/// Which of its options a spatial block has.
+#[derive(Clone, Copy)]
+struct Form {
+    gated: bool,
+    bounded: bool,
+    loss: bool,
+}
+
+fn spatial_block(s: &[usize], form: Form, values: &mut Values) -> Problem {
+    let &[b, t, n, width, k] = s else { unreachable!("five axes") };
+    // A group norm of one or two numbers has no gradient to speak of.
+    let (n, c, groups) = (n + 3, 2 * width, 2);
+    let mut inputs = vec![values.variable(&[b, t, n, c]), values.variable(&[n, k]), values.variable(&[k, c, c])];
+    inputs.extend([values.variable_in(&[c], 0.5, 1.5), values.variable(&[c])]);
+    if form.gated {
+        inputs.extend([values.variable(&[2 * c, c]), values.variable(&[2 * c])]);
+    }
+    inputs.extend([values.variable(&[1, c]), values.variable(&[1])]);
+    // Bounds that cut some predictions by far and leave the others alone by far.
+    let bound = |share: f64, cut: f64, values: &mut Values| {
+        let mut input = values.mask(&[n], share);
+        input.values.iter_mut().for_each(|v| *v = if *v == 1.0 { cut } else { -cut });
+        input
+    };
+    inputs.extend([bound(0.3, 50.0, values), bound(1.0, 60.0, values)]);
+    inputs.extend([values.constant_in(&[b, t, n], -1.0, 1.0), values.mask(&[b, t, n], 0.6)]);
+    let graph = random_graph(n, values);
+    Problem {
+        inputs,
+        apply: Box::new(move |x| {
+            let (weights, rest) = spatial_weights(x, form.gated);
+            let spatial = Spatial {
+                graph: graph(x[0].device(), x[0].dtype())?,
+                residual: form.gated,
+                groups,
+                eps: 1e-2,
+                bounds: form.bounded.then(|| (rest[0].clone(), rest[1].clone())),
+            };
+            ops::spatial_block(&x[0], &weights, &spatial, form.loss.then_some((&rest[2], &rest[3])))
+        }),
+    }
+}
+
+fn spatial_weights(x: &[Tensor], gated: bool) -> (SpatialWeights, &[Tensor]) {
+    let pair = |i: usize| (x[i].clone(), x[i + 1].clone());
+    let out = if gated { 7 } else { 5 };
+    let gate = gated.then(|| pair(5));
+    let weights = SpatialWeights { embedding: x[1].clone(), pool: x[2].clone(), norm: pair(3), gate, out: pair(out) };
+    (weights, &x[out + 2..])
+}
+
+/// A graph in which every node has itself and a few random neighbours, some with values other than 1.
+fn random_graph(n: usize, values: &mut Values) -> impl Fn(&Device, DType) -> Result<Csr> + use<> {
+    let (mut offsets, mut neighbours) = (vec![0], Vec::new());
+    for i in 0..n {
+        neighbours.push(i as u32);
+        neighbours.extend((0..values.rng().random_range(0..4)).map(|_| values.rng().random_range(0..n) as u32));
+        offsets.push(neighbours.len() as u32);
+    }
+    let weights: Vec<f64> = neighbours.iter().map(|_| f64::from(values.rng().random_range(0.25f32..1.5))).collect();
+    let weighted = values.rng().random_bool(0.5);
+    move |device, dtype| Csr::new(device, n, &offsets, &neighbours, weighted.then_some(&weights[..]), dtype)
 }
 
 fn temporal_block(s: &[usize], heads: usize, values: &mut Values) -> Problem {

@@ -13,7 +13,8 @@ mod tests;
 pub const MISSING_THRESHOLD: f64 = 0.9;
 
 /// The scale on which a model sees a variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transform {
     /// The values as they are.
     #[default]

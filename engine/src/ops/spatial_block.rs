@@ -1,0 +1,212 @@
+//! The spatial half of STIMP as one operation: graph mix, group norm and head, with the loss where there is a target.
+
+use crate::device::Bind::{Absent, In, Out};
+use crate::error::{Result, shape_error};
+use crate::graph::Csr;
+use crate::op::{Grads, Op, Wanted, apply, expect_shape};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use isobath_kernels::gated_head::{GATED_HEAD, Params as HeadParams};
+use isobath_kernels::gated_head_backward::GATED_HEAD_BACKWARD;
+use isobath_kernels::graph_mix::{GRAPH_MIX, Params as MixParams};
+use isobath_kernels::graph_mix_backward::GRAPH_MIX_BACKWARD;
+
+const NAME: &str = "spatial_block";
+
+/// The weights of a spatial block; matrices are `[out, in]`.
+#[derive(Clone, Debug)]
+pub struct SpatialWeights {
+    /// Prototype weights of every node `[n, k]`.
+    pub embedding: Tensor,
+    /// Prototype matrices `[k, c, c]`, each `[in, out]`.
+    pub pool: Tensor,
+    /// Scale and shift `[c]` of the group norm.
+    pub norm: (Tensor, Tensor),
+    /// Matrix `[2c, c]` and bias `[2c]` before the gate; without it the norm is projected as it is.
+    pub gate: Option<(Tensor, Tensor)>,
+    /// Projection `[1, c]` and bias `[1]` to one number.
+    pub out: (Tensor, Tensor),
+}
+
+/// How a spatial block is built.
+#[derive(Clone)]
+pub struct Spatial {
+    /// The graph that neighbours come from.
+    pub graph: Csr,
+    /// Whether the block's input is added before the group norm.
+    pub residual: bool,
+    /// Groups of the group norm.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Lowest and highest prediction `[n]` of every node.
+    pub bounds: Option<(Tensor, Tensor)>,
+}
+
+/// Places in the list of inputs: h, embedding, pool, then norm, gate and out in pairs, then bounds and target with mask.
+struct Places {
+    gate: Option<usize>,
+    out: usize,
+    bounds: Option<usize>,
+    target: Option<usize>,
+}
+
+struct SpatialBlock {
+    spatial: Spatial,
+    places: Places,
+}
+
+impl SpatialBlock {
+    fn mix(&self, h: &Tensor, pool: &Tensor) -> MixParams {
+        let [b, t, nodes, channels] = [0, 1, 2, 3].map(|axis| h.shape()[axis] as u32);
+        MixParams {
+            steps: b * t,
+            nodes,
+            channels,
+            prototypes: pool.shape()[0] as u32,
+            groups: self.spatial.groups as u32,
+            residual: u32::from(self.spatial.residual),
+            edges: self.spatial.graph.entries() as u32,
+            eps: self.spatial.eps,
+        }
+    }
+
+    fn head(&self, mix: &MixParams) -> HeadParams {
+        let gated = u32::from(self.places.gate.is_some());
+        HeadParams { steps: mix.steps, nodes: mix.nodes, channels: mix.channels, groups: mix.groups, gated }
+    }
+
+    /// h, the graph, embedding and pool.
+    fn mix_buffers<'a>(&'a self, x: &[&'a Tensor]) -> Vec<crate::device::Bind<'a>> {
+        let graph = &self.spatial.graph;
+        let values = graph.values.as_ref().map_or(Absent, In);
+        vec![In(x[0]), In(&graph.offsets), In(&graph.neighbours), values, In(x[1]), In(x[2])]
+    }
+
+    /// Norm, gate, out, bounds, target and mask.
+    fn head_buffers<'a>(&self, x: &[&'a Tensor]) -> Vec<crate::device::Bind<'a>> {
+        let pair = |place: Option<usize>| place.map_or([Absent, Absent], |i| [In(x[i]), In(x[i + 1])]);
+        let p = &self.places;
+        [pair(Some(3)), pair(p.gate), pair(Some(p.out)), pair(p.bounds), pair(p.target)].concat()
+    }
+}
+
+impl Op for SpatialBlock {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, x: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
+        let (h, device, dtype) = (x[0], x[0].device(), x[0].dtype());
+        let mix = self.mix(h, x[2]);
+        let z = Tensor::empty(device, h.shape(), dtype)?;
+        let stats = Tensor::empty(device, [mix.steps as usize, self.spatial.groups, 2], dtype)?;
+        let mut bound = self.mix_buffers(x);
+        bound.extend([Out(&z), Out(&stats)]);
+        device.run(&GRAPH_MIX, &mix, &bound)?;
+
+        let scalar = || Tensor::empty(device, Shape::new(&[]), dtype);
+        let (weight, with_target) = (scalar()?, self.places.target.is_some());
+        let y = if with_target { scalar()? } else { Tensor::empty(device, &h.shape().dims()[..3], dtype)? };
+        let mut bound = vec![In(&z), In(&stats)];
+        bound.extend(self.head_buffers(x));
+        bound.extend(if with_target { [Absent, Out(&y), Out(&weight)] } else { [Out(&y), Absent, Absent] });
+        device.run(&GATED_HEAD, &self.head(&mix), &bound)?;
+        let mut saved: Vec<Tensor> = x.iter().map(|t| (*t).clone()).collect();
+        saved.extend([z, stats, weight]);
+        Ok((y, saved))
+    }
+
+    fn backward(&self, mut saved: Vec<Tensor>, dy: &Tensor, wanted: &Wanted) -> Result<Grads> {
+        let (device, dtype) = (dy.device(), dy.dtype());
+        let [z, stats, weight]: [Tensor; 3] = std::array::from_fn(|i| saved[saved.len() - 3 + i].clone());
+        saved.truncate(saved.len() - 3);
+        let x: Vec<&Tensor> = saved.iter().collect();
+        let mix = self.mix(x[0], x[2]);
+        let last = self.places.out + 2;
+        // The kernels give every weight's gradient in one go; bounds, target and mask have none.
+        let mut grads: Grads = (0..last).map(|i| wanted.output(i, x[i]).map(Some)).collect::<Result<_>>()?;
+        grads.resize_with(x.len(), || None);
+
+        let d = Tensor::empty(device, x[0].shape(), dtype)?;
+        let sums = Tensor::empty(device, stats.shape(), dtype)?;
+        let mut bound = vec![In(&z), In(&stats)];
+        bound.extend(self.head_buffers(&x));
+        let weight = if self.places.target.is_some() { In(&weight) } else { Absent };
+        bound.extend([In(dy), weight, Out(&d), Out(&sums)]);
+        let out = |i: usize| grads[i].as_ref().map_or(Absent, Out);
+        let gate = self.places.gate.map_or([Absent, Absent], |i| [out(i), out(i + 1)]);
+        bound.extend([out(3), out(4), gate[0], gate[1], out(self.places.out), out(self.places.out + 1)]);
+        device.run(&GATED_HEAD_BACKWARD, &self.head(&mix), &bound)?;
+
+        let u = Tensor::empty(device, x[0].shape(), dtype)?;
+        let mut bound = self.mix_buffers(&x);
+        bound.extend([In(&z), In(&stats), In(&sums), Out(&d), Out(&u), out(1), out(2)]);
+        device.run(&GRAPH_MIX_BACKWARD, &mix, &bound)?;
+        drop(z);
+
+        // dh = r dz + G^T u; the graph sees all steps as one batch.
+        let planes = |t: &Tensor| t.view(0, [mix.steps as usize, mix.nodes as usize, mix.channels as usize].into());
+        if let Some(dh) = &grads[0] {
+            let residual = self.spatial.residual.then(|| planes(&d));
+            self.spatial.graph.multiply(&planes(&u), residual.as_ref(), &planes(dh), true)?;
+        }
+        Ok(grads)
+    }
+}
+
+/// The spatial half of STIMP on h `[b, t, n, c]`: neighbour sum times a matrix of each node's own (W_n = sum_k
+/// embedding[n, k] pool[k]), residual, group norm, gate, projection to one number and clamp (systems 1.4 steps 4 to 7).
+/// Without `target` the result is the prediction `[b, t, n]`; with `(target, mask)`, both `[b, t, n]`, it is the loss
+/// sum (prediction - target)^2 mask / sum mask. Bounds, target and mask have no gradient.
+///
+/// # Errors
+/// When a shape does not fit, or the channels are not a multiple of the groups.
+pub fn spatial_block(
+    h: &Tensor,
+    weights: &SpatialWeights,
+    spatial: &Spatial,
+    target: Option<(&Tensor, &Tensor)>,
+) -> Result<Tensor> {
+    let &[b, t, n, c] = h.shape().dims() else {
+        return shape_error(NAME, format!("h: expected [b, t, n, c], found {}", h.shape()));
+    };
+    if spatial.groups == 0 || !c.is_multiple_of(spatial.groups) {
+        return shape_error(NAME, format!("h [b, t, n, c]: c = {c} is not a multiple of groups = {}", spatial.groups));
+    }
+    if spatial.graph.nodes() != n {
+        return shape_error(NAME, format!("h [b, t, n, c]: n = {n}, the graph has {} nodes", spatial.graph.nodes()));
+    }
+    let k = weights.embedding.shape().last();
+    let w = weights;
+    let mut inputs = vec![h];
+    let take = |name: &str, tensor: &'_ Tensor, shape: Shape| expect_shape(NAME, name, tensor.shape(), shape);
+    take("embedding [n, k]", &w.embedding, [n, k].into())?;
+    take("pool [k, c, c]", &w.pool, [k, c, c].into())?;
+    take("norm scale [c]", &w.norm.0, [c].into())?;
+    take("norm shift [c]", &w.norm.1, [c].into())?;
+    inputs.extend([&w.embedding, &w.pool, &w.norm.0, &w.norm.1]);
+    let mut places = Places { gate: None, out: 5, bounds: None, target: None };
+    if let Some((matrix, bias)) = &w.gate {
+        take("gate [2c, c]", matrix, [2 * c, c].into())?;
+        take("gate bias [2c]", bias, [2 * c].into())?;
+        (places.gate, places.out) = (Some(5), 7);
+        inputs.extend([matrix, bias]);
+    }
+    take("out [1, c]", &w.out.0, [1, c].into())?;
+    take("out bias [1]", &w.out.1, [1].into())?;
+    inputs.extend([&w.out.0, &w.out.1]);
+    if let Some((low, high)) = &spatial.bounds {
+        take("low [n]", low, [n].into())?;
+        take("high [n]", high, [n].into())?;
+        places.bounds = Some(inputs.len());
+        inputs.extend([low, high]);
+    }
+    if let Some((target, mask)) = target {
+        take("target [b, t, n]", target, [b, t, n].into())?;
+        take("mask [b, t, n]", mask, [b, t, n].into())?;
+        places.target = Some(inputs.len());
+        inputs.extend([target, mask]);
+    }
+    apply(SpatialBlock { spatial: spatial.clone(), places }, &inputs)
+}

@@ -1,0 +1,60 @@
+//! How far an estimate is from the truth on the cells that were hidden.
+
+use serde::{Deserialize, Serialize};
+
+/// Errors over a set of cells, in the units of the values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Root of the mean square error.
+    pub rmse: f64,
+    /// Coefficient of determination: 1 - sum of squared errors / sum of squared deviations of the truth from its
+    /// mean. Not a number when the truth is constant.
+    pub r2: f64,
+    /// Number of cells.
+    pub cells: usize,
+}
+
+impl Scores {
+    /// Scores of `estimate` against `truth` on the cells of `target`, all of one length; `None` without any cell.
+    pub fn of(estimate: &[f32], truth: &[f32], target: &[bool]) -> Option<Scores> {
+        let cells = || (0..target.len()).filter(|&cell| target[cell]);
+        let count = cells().count();
+        if count == 0 {
+            return None;
+        }
+        let mean = |term: &dyn Fn(usize) -> f64| cells().map(term).sum::<f64>() / count as f64;
+        let error = |cell: usize| f64::from(estimate[cell]) - f64::from(truth[cell]);
+        let centre = mean(&|cell| f64::from(truth[cell]));
+        let square = mean(&|cell| error(cell).powi(2));
+        let variance = mean(&|cell| (f64::from(truth[cell]) - centre).powi(2));
+        let mae = mean(&|cell| error(cell).abs());
+        Some(Scores { mae, rmse: square.sqrt(), r2: 1.0 - square / variance, cells: count })
+    }
+
+    /// The mean of the scores of several windows, each with the same weight; their cells are added up.
+    pub fn mean(of: &[Scores]) -> Option<Scores> {
+        let mean = |score: &dyn Fn(&Scores) -> f64| of.iter().map(score).sum::<f64>() / of.len() as f64;
+        let cells = of.iter().map(|scores| scores.cells).sum();
+        (!of.is_empty()).then(|| Scores { mae: mean(&|s| s.mae), rmse: mean(&|s| s.rmse), r2: mean(&|s| s.r2), cells })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_target_cells_count() {
+        let (truth, estimate) = ([1.0, 2.0, 3.0, 100.0], [1.0, 4.0, 2.0, 0.0]);
+        let scores = Scores::of(&estimate, &truth, &[true, true, true, false]).expect("three cells");
+        assert_eq!((scores.mae, scores.cells), (1.0, 3));
+        assert!((scores.rmse - (5.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((scores.r2 - (1.0 - 5.0 / 2.0)).abs() < 1e-12);
+        assert_eq!(Scores::of(&estimate, &truth, &[false; 4]), None);
+        let exact = Scores::of(&truth, &truth, &[true; 4]).expect("four cells");
+        let mean = Scores::mean(&[scores, exact]).expect("two windows");
+        assert_eq!((mean.mae, mean.cells), (0.5, 7));
+    }
+}

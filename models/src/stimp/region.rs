@@ -1,0 +1,72 @@
+//! The place a model works on: its graph, the features of its nodes and their bounds.
+
+use super::options::{Embedding, Options};
+use isobath_engine::{Csr, DType, Device, Result, Tensor};
+
+/// A region as plain numbers, node by node in row-major order of the sea mask.
+pub struct RegionData<'a> {
+    /// Starts of each node's neighbours, `[n + 1]`.
+    pub offsets: &'a [u32],
+    /// Neighbours, the node itself included.
+    pub neighbours: &'a [u32],
+    /// Mean over the training frames, `[n]`.
+    pub mean: &'a [f32],
+    /// Standard deviation over the training frames, `[n]`.
+    pub std: &'a [f32],
+    /// Lowest value, `[n]`.
+    pub low: &'a [f32],
+    /// Highest value, `[n]`.
+    pub high: &'a [f32],
+    /// Row of the grid over the number of rows, `[n]`.
+    pub row: &'a [f32],
+    /// Column of the grid over the number of columns, `[n]`.
+    pub column: &'a [f32],
+}
+
+/// A region on a device.
+#[derive(Clone)]
+pub struct Region {
+    pub(crate) graph: Csr,
+    /// `[n, features]`.
+    pub(crate) features: Tensor,
+    /// Lowest and highest value `[n]`.
+    pub(crate) bounds: (Tensor, Tensor),
+}
+
+impl Region {
+    /// Puts a region on `device`.
+    ///
+    /// # Errors
+    /// When the graph is none, or a list has another length than there are nodes.
+    pub fn new(device: &Device, data: &RegionData<'_>, options: &Options, dtype: DType) -> Result<Region> {
+        let n = data.mean.len();
+        let degree = |i: usize| f64::from(data.offsets[i + 1] - data.offsets[i]);
+        let shares: Option<Vec<f64>> = options
+            .normalise_degree
+            .then(|| (0..n).flat_map(|i| std::iter::repeat_n(1.0 / degree(i), degree(i) as usize)).collect());
+        let graph = Csr::new(device, n, data.offsets, data.neighbours, shares.as_deref(), dtype)?;
+        let square: Vec<f32> = data.std.iter().map(|s| s * s).collect();
+        let mut planes = match options.embedding {
+            Embedding::NeighbourSum => vec![data.mean, data.std, data.row],
+            Embedding::Node => vec![data.row, data.mean, &square],
+        };
+        if options.longitude {
+            planes.push(data.column);
+        }
+        let features: Vec<f64> = (0..n).flat_map(|i| planes.iter().map(move |p| f64::from(p[i]))).collect();
+        let bound = |values: &[f32]| {
+            let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+            Tensor::from_f64(device, [n], &values, dtype)?.keep()
+        };
+        Ok(Region {
+            graph,
+            features: Tensor::from_f64(device, [n, planes.len()], &features, dtype)?.keep()?,
+            bounds: (bound(data.low)?, bound(data.high)?),
+        })
+    }
+
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.graph.nodes()
+    }
+}

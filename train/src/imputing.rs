@@ -1,0 +1,163 @@
+//! Filling the gaps of a whole record, window by window, with several samples.
+
+use std::ops::Range;
+
+use isobath_models::stimp::sampler::{self, Summary};
+
+use crate::config::Blend;
+use crate::data::cf_write::{self, Output, OutputFlag};
+use crate::data::nodes::{SeaMask, Series, Transform};
+use crate::data::windows;
+use crate::progress::Progress;
+use crate::record::Record;
+use crate::trained::Trained;
+use crate::{Error, Result, interrupt};
+
+/// What the flag of a cell means, in the order of its values.
+pub const ORIGINS: [&str; 3] = ["land", "imputed", "observed"];
+
+/// Draws samples of every cell of a record, `[samples, frames, nodes]` on the model's scale, from the `visible` cells
+/// `[frames, nodes]` of its series. Where windows overlap, each sample is blended with the same sample of the next
+/// window; between two independent samples that narrows their spread.
+///
+/// # Errors
+/// [`Error::Input`] when the record is shorter than the window, [`Error::Interrupted`] on Ctrl-C.
+pub fn sample(trained: &Trained, series: &Series, visible: &[bool]) -> Result<Vec<f32>> {
+    let (window, settings) = (trained.config.train.window, &trained.config.impute);
+    let stride = settings.stride.unwrap_or(window.div_ceil(2));
+    let starts = windows::covering(&(0..series.frames), window, stride, "whole")?;
+    let (nodes, cells, samples) = (series.nodes, series.values.len(), settings.samples);
+    let mut sums = vec![0.0f32; samples * cells];
+    let mut weights = vec![0.0f32; series.frames];
+    let mut progress = Progress::new("imputing", (starts.len() * trained.config.model.steps) as u64, 0);
+    for (i, &start) in starts.iter().enumerate() {
+        let range = start * nodes..(start + window) * nodes;
+        let drawn = window_samples(trained, series, visible, start..start + window, i, &mut progress)?;
+        for frame in 0..window {
+            let weight = blend_weight(settings.blend, frame, window);
+            weights[start + frame] += weight;
+            for (sample, drawn) in drawn.chunks(window * nodes).enumerate() {
+                let sum = &mut sums[sample * cells + range.start + frame * nodes..][..nodes];
+                let row = &drawn[frame * nodes..][..nodes];
+                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+            }
+        }
+    }
+    for (row, values) in sums.chunks_mut(nodes).enumerate() {
+        values.iter_mut().for_each(|value| *value /= weights[row % series.frames]);
+    }
+    Ok(sums)
+}
+
+/// Samples of the window `frames`, `[samples, frames, nodes]`; `number` counts the windows.
+fn window_samples(
+    trained: &Trained,
+    series: &Series,
+    visible: &[bool],
+    frames: Range<usize>,
+    number: usize,
+    progress: &mut Progress,
+) -> Result<Vec<f32>> {
+    let range = frames.start * series.nodes..frames.end * series.nodes;
+    let visible = &visible[range.clone()];
+    let values: Vec<f32> =
+        series.values[range].iter().zip(visible).map(|(value, seen)| if *seen { *value } else { 0.0 }).collect();
+    let before = number * trained.config.model.steps;
+    let settings = &trained.config.impute;
+    // Windows differ in their noise, also where one seed follows another.
+    let seed = settings.seed ^ (frames.start as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut go_on = |done: usize| {
+        progress.at((before + done) as u64, || format!("window {}", number + 1));
+        !interrupt::requested()
+    };
+    sampler::impute(&trained.model, frames.len(), &values, visible, settings.samples, seed, &mut go_on)?
+        .ok_or(Error::Interrupted)
+}
+
+/// Samples of a single window, `[samples, frames, nodes]`.
+///
+/// # Errors
+/// [`Error::Interrupted`] on Ctrl-C.
+pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frames: Range<usize>) -> Result<Vec<f32>> {
+    let mut progress = Progress::new("imputing", trained.config.model.steps as u64, 0);
+    window_samples(trained, series, visible, frames, 0, &mut progress)
+}
+
+fn blend_weight(blend: Blend, frame: usize, window: usize) -> f32 {
+    match blend {
+        Blend::Average => 1.0,
+        Blend::Centre => (frame + 1).min(window - frame) as f32,
+    }
+}
+
+/// A record without gaps, every array `[frames, height, width]` in the variable's units, NaN on land.
+pub struct Filled {
+    /// Best estimate: the median of the samples.
+    pub median: Vec<f32>,
+    /// Mean of the samples.
+    pub mean: Vec<f32>,
+    /// Standard deviation of the samples.
+    pub std: Vec<f32>,
+    /// 5 % quantile of the samples.
+    pub q05: Vec<f32>,
+    /// 95 % quantile of the samples.
+    pub q95: Vec<f32>,
+    /// Which of [`ORIGINS`] a cell is.
+    pub origin: Vec<i8>,
+}
+
+impl Filled {
+    /// Sums up `samples` on the model's scale in the variable's units, and puts the `visible` cells back as they are in
+    /// the file.
+    pub fn new(record: &Record, visible: &[bool], mut samples: Vec<f32>, count: usize) -> Self {
+        // Quantiles and the logarithm commute; means and deviations do not, so the samples go back first.
+        record.transform.invert(&mut samples);
+        let Summary { median, mean, std, low, high } = sampler::summarise(&samples, count);
+        let mask = &record.place.mask;
+        let known = known_values(record, visible, mask);
+        let filled = |values: Vec<f32>| {
+            let cells = values.iter().zip(&known);
+            let cells: Vec<f32> = cells.map(|(value, known)| known.unwrap_or(*value)).collect();
+            mask.scatter(&cells, f32::NAN)
+        };
+        let spread: Vec<f32> =
+            std.iter().zip(visible).map(|(value, visible)| if *visible { 0.0 } else { *value }).collect();
+        let origin: Vec<i8> = visible.iter().map(|visible| if *visible { 2 } else { 1 }).collect();
+        Filled {
+            median: filled(median),
+            mean: filled(mean),
+            std: mask.scatter(&spread, f32::NAN),
+            q05: filled(low),
+            q95: filled(high),
+            origin: mask.scatter(&origin, 0),
+        }
+    }
+
+    /// The result as a file on the grid of `record`.
+    pub fn output<'a>(&'a self, record: &'a Record, source: String, history: String) -> Output<'a> {
+        let field = &record.field;
+        let mut output = Output::like(field, format!("{} without gaps", field.name), source, history);
+        let Filled { median, mean, std, q05, q95, origin } = self;
+        output.add_summary(field, cf_write::Summary { median, mean, std, q05, q95 });
+        let (name, long_name) = (format!("{}_origin", field.name), format!("origin of {}", field.name));
+        output.flags.push(OutputFlag { name, long_name, meanings: &ORIGINS, values: origin });
+        output
+    }
+}
+
+/// The file's own value of every visible cell.
+fn known_values(record: &Record, visible: &[bool], mask: &SeaMask) -> Vec<Option<f32>> {
+    let frames: Range<usize> = 0..record.series.frames;
+    let pixels = mask.sea.len();
+    let cells = frames.flat_map(|frame| mask.nodes.iter().map(move |pixel| frame * pixels + pixel));
+    cells.zip(visible).map(|(cell, visible)| visible.then(|| record.field.values[cell])).collect()
+}
+
+/// Name of the model's scale, for titles and tables.
+pub fn scale_name(transform: Transform, units: Option<&str>) -> String {
+    let units = units.unwrap_or("1");
+    match transform {
+        Transform::Identity => units.to_owned(),
+        Transform::Log10 => format!("log10 {units}"),
+    }
+}

@@ -1,0 +1,224 @@
+//! A record made ready for a model: read, transformed, cut to the sea, with its statistics and its graph.
+
+use std::ops::Range;
+use std::path::Path;
+
+use isobath_engine::{DType, Device};
+use isobath_models::stimp::options::Options;
+use isobath_models::stimp::region::{Region, RegionData};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Data;
+use crate::data::netcdf::{self, Field};
+use crate::data::nodes::{SeaMask, Series, Statistics, Transform, stencil};
+use crate::data::windows::{TrainShare, split};
+use crate::{Error, Result};
+
+/// The sea of a grid and what is known of its pixels: what weights are trained on and carry with them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredPlace", into = "StoredPlace")]
+pub struct Place {
+    /// Latitude of each row, degrees north.
+    pub latitude: Vec<f64>,
+    /// Longitude of each column, degrees east.
+    pub longitude: Vec<f64>,
+    /// The sea pixels.
+    pub mask: SeaMask,
+    /// Statistics of each sea pixel over the training frames, on the model's scale.
+    pub statistics: Statistics,
+}
+
+impl Place {
+    /// What the model is told about the place.
+    ///
+    /// # Errors
+    /// What the engine says, such as a memory limit.
+    pub fn region(&self, device: &Device, options: &Options) -> Result<Region> {
+        let SeaMask { height, width, ref nodes, .. } = self.mask;
+        let graph = stencil(&self.mask);
+        let row: Vec<f32> = nodes.iter().map(|pixel| (pixel / width) as f32 / height as f32).collect();
+        let column: Vec<f32> = nodes.iter().map(|pixel| (pixel % width) as f32 / width as f32).collect();
+        let Statistics { mean, std, low, high } = &self.statistics;
+        let (offsets, neighbours) = (&graph.offsets, &graph.neighbours);
+        let data = RegionData { offsets, neighbours, mean, std, low, high, row: &row, column: &column };
+        Ok(Region::new(device, &data, options, DType::F32)?)
+    }
+
+    /// An error unless `field` lies on this place's grid.
+    fn expect_grid_of(&self, field: &Field, path: &Path) -> Result<()> {
+        let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
+        if close(&self.latitude, &field.latitude) && close(&self.longitude, &field.longitude) {
+            return Ok(());
+        }
+        let trained = grid(&self.latitude, &self.longitude);
+        let found = grid(&field.latitude, &field.longitude);
+        Err(Error::Input(format!("{}: the weights were trained on {trained}, the file has {found}", path.display())))
+    }
+}
+
+/// A grid in words.
+fn grid(latitude: &[f64], longitude: &[f64]) -> String {
+    let ends = |axis: &[f64]| format!("{:.3} to {:.3}", axis[0], axis[axis.len() - 1]);
+    let (rows, columns) = (latitude.len(), longitude.len());
+    format!("a grid of {rows} x {columns} (latitude {}, longitude {})", ends(latitude), ends(longitude))
+}
+
+/// [`Place`] as it is stored with weights.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPlace {
+    latitude: Vec<f64>,
+    longitude: Vec<f64>,
+    /// One digit a pixel, row by row: 1 is sea.
+    sea: String,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    low: Vec<f32>,
+    high: Vec<f32>,
+}
+
+impl From<Place> for StoredPlace {
+    fn from(place: Place) -> Self {
+        let sea = place.mask.sea.iter().map(|&sea| if sea { '1' } else { '0' }).collect();
+        let Statistics { mean, std, low, high } = place.statistics;
+        StoredPlace { latitude: place.latitude, longitude: place.longitude, sea, mean, std, low, high }
+    }
+}
+
+impl TryFrom<StoredPlace> for Place {
+    type Error = Error;
+
+    fn try_from(stored: StoredPlace) -> Result<Self> {
+        let StoredPlace { latitude, longitude, sea, mean, std, low, high } = stored;
+        let sea = sea.chars().map(|digit| digit == '1').collect();
+        let mask = SeaMask::new(sea, latitude.len(), longitude.len())?;
+        let expected = mask.len();
+        if let Some(found) = [&mean, &std, &low, &high].iter().map(|s| s.len()).find(|&len| len != expected) {
+            return Err(Error::Input(format!("statistics: expected {expected} sea pixels, found {found}")));
+        }
+        Ok(Place { latitude, longitude, mask, statistics: Statistics { mean, std, low, high } })
+    }
+}
+
+/// A record at the sea pixels of its place.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The variable as the file has it, in its own units.
+    pub field: Field,
+    /// The model's scale.
+    pub transform: Transform,
+    /// Values that have no logarithm and count as missing.
+    pub dropped: usize,
+    /// Frames that train.
+    pub train: Range<usize>,
+    /// Where it is.
+    pub place: Place,
+    /// The values at the sea pixels, on the model's scale.
+    pub series: Series,
+}
+
+impl Record {
+    /// Reads a record to train on; statistics and, unless `mask` gives it, the sea come from the training frames.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Input`] as [`netcdf::read`], and when the mask has another grid, or there are fewer
+    /// frames than should train.
+    pub fn to_train(path: &Path, data: &Data, mask: Option<SeaMask>) -> Result<Self> {
+        let field = netcdf::read(path, &data.variable)?;
+        let transform = data.transform.unwrap_or_else(|| usual_transform(&field));
+        Self::of_field(field, transform, data, mask).map_err(|error| in_file(path, error))
+    }
+
+    /// A record to train on from a field that is already read.
+    ///
+    /// # Errors
+    /// As [`Record::to_train`].
+    pub fn of_field(field: Field, transform: Transform, data: &Data, mask: Option<SeaMask>) -> Result<Self> {
+        let share = data.train_frames.map_or(TrainShare::Fraction(1.0), TrainShare::Frames);
+        let train = split(field.frames, share)?.train;
+        let (scaled, dropped) = scaled(&field, transform)?;
+        let mask = match mask {
+            Some(mask) => mask,
+            None => SeaMask::observed(&scaled, train.clone(), data.missing_threshold)?,
+        };
+        let series = Series::gather(&scaled, &mask)?;
+        let statistics = Statistics::of(&series, train.clone())?;
+        let (latitude, longitude) = (field.latitude.clone(), field.longitude.clone());
+        let place = Place { latitude, longitude, mask, statistics };
+        Ok(Record { field, transform, dropped, train, place, series })
+    }
+
+    /// Reads a record for weights that were trained at `place`.
+    ///
+    /// # Errors
+    /// As [`Record::to_train`], and [`Error::Input`] with both grids when they differ.
+    pub fn at(path: &Path, data: &Data, place: Place) -> Result<Self> {
+        let field = netcdf::read(path, &data.variable)?;
+        place.expect_grid_of(&field, path)?;
+        let transform = data.transform.unwrap_or_default();
+        let (scaled, dropped) = scaled(&field, transform).map_err(|error| in_file(path, error))?;
+        let series = Series::gather(&scaled, &place.mask)?;
+        let train = 0..data.train_frames.unwrap_or(field.frames).min(field.frames);
+        Ok(Record { field, transform, dropped, train, place, series })
+    }
+
+    /// Month of each of `frames`, 1 to 12.
+    pub fn months(&self, frames: Range<usize>) -> Vec<u32> {
+        self.field.time.dates[frames].iter().map(|date| u32::from(date.month)).collect()
+    }
+
+    /// The cells of `frames` at the nodes: a range of [`Series::values`].
+    pub fn cells(&self, frames: Range<usize>) -> Range<usize> {
+        frames.start * self.series.nodes..frames.end * self.series.nodes
+    }
+
+    /// What was read, in a few lines for the user.
+    pub fn describe(&self) -> String {
+        let Series { frames, nodes, observed, .. } = &self.series;
+        let missing = observed.iter().filter(|seen| !**seen).count() as f64 / observed.len() as f64;
+        let dates = &self.field.time.dates;
+        let mut text = format!(
+            "`{}`: {frames} frames, {} to {}, on {} x {} pixels, {nodes} of them sea; {:.1} % of the sea cells missing",
+            self.field.name,
+            dates[0],
+            dates[dates.len() - 1],
+            self.field.height,
+            self.field.width,
+            100.0 * missing,
+        );
+        if self.transform == Transform::Log10 {
+            text += "; in log10";
+        }
+        if self.dropped > 0 {
+            text += &format!("\n{} values of zero or less have no logarithm and count as missing", self.dropped);
+        }
+        text
+    }
+}
+
+/// The field on the model's scale, and how many values were dropped on the way.
+fn scaled(field: &Field, transform: Transform) -> Result<(Field, usize)> {
+    let mut scaled = field.clone();
+    let dropped = transform.apply(&mut scaled.values);
+    if scaled.values.iter().all(|value| value.is_nan()) {
+        return Err(Error::Input(format!(
+            "variable `{}`: expected values above 0 to take log10 of, found {dropped} of zero or less and none above",
+            field.name
+        )));
+    }
+    Ok((scaled, dropped))
+}
+
+/// Chlorophyll is log-normal; its variables are told by their names.
+fn usual_transform(field: &Field) -> Transform {
+    let standard = field.standard_name.as_deref().unwrap_or_default();
+    let chlorophyll = standard.contains("chlorophyll") || field.name.to_lowercase().contains("chl");
+    if chlorophyll { Transform::Log10 } else { Transform::Identity }
+}
+
+fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Input(sentence) => Error::Input(format!("{}: {sentence}", path.display())),
+        other => other,
+    }
+}

@@ -1,0 +1,98 @@
+//! A model with what its weights were made with and where: the file that `train` writes and `impute` reads.
+//!
+//! It is a checkpoint of the engine whose metadata carry the model's name, the resolved configuration and the
+//! [`Place`], so that weights and data are all that imputing needs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use isobath_engine::checkpoint::{self, State};
+use isobath_engine::weights::Weights;
+use isobath_engine::{DType, Device};
+use isobath_models::stimp::stddm::Stddm;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::record::Place;
+use crate::{Error, Result};
+
+/// Name of the weights in the folder of a training.
+pub const FILE: &str = "stddm.safetensors";
+const MODEL: &str = "stddm";
+
+/// A model and its surroundings.
+pub struct Trained {
+    /// The resolved configuration.
+    pub config: Config,
+    /// Where it was trained.
+    pub place: Place,
+    /// The network with its weights.
+    pub model: Stddm,
+    /// Steps done.
+    pub step: u64,
+}
+
+impl Trained {
+    /// A model with fresh weights.
+    ///
+    /// # Errors
+    /// What the engine says, such as options that do not fit together or a memory limit.
+    pub fn new(device: &Device, config: Config, place: Place) -> Result<Self> {
+        let region = place.region(device, &config.model)?;
+        let model = Stddm::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
+        Ok(Trained { config, place, model, step: 0 })
+    }
+
+    /// Reads a weights file, or [`FILE`] in a folder.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read, [`Error::Input`] when it is damaged, not one of this program's, or its
+    /// arrays are not those of its configuration.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let path = file(path);
+        let file = Weights::open(&path)?;
+        let metadata = file.metadata();
+        match metadata.get("model").map(String::as_str) {
+            Some(MODEL) => {}
+            found => {
+                let found = found.unwrap_or("none");
+                let path = path.display();
+                return Err(Error::Input(format!(
+                    "{path}: expected weights of `isobath train {MODEL}`, found the model {found}"
+                )));
+            }
+        }
+        let config: Config = entry(&path, &metadata, "config")?;
+        let place = entry(&path, &metadata, "place")?;
+        config.check().map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
+        let mut trained = Trained::new(device, config, place)?;
+        trained.step = checkpoint::load(&path, &mut trained.model.parameters)?.step;
+        Ok(trained)
+    }
+
+    /// Writes the weights file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written; the old one then stays.
+    pub fn save(&self, path: &Path, epoch: u64) -> Result<()> {
+        let text = |value: serde_json::Result<String>| value.map_err(|error| Error::Fault(error.to_string()));
+        let metadata = BTreeMap::from([
+            ("model".to_owned(), MODEL.to_owned()),
+            ("config".to_owned(), text(serde_json::to_string(&self.config))?),
+            ("place".to_owned(), text(serde_json::to_string(&self.place))?),
+        ]);
+        let state = State { step: self.step, epoch, seed: self.config.train.seed, metadata };
+        Ok(checkpoint::save(path, &self.model.parameters, &state, true)?)
+    }
+}
+
+/// The weights file that a user means by a file or a folder.
+pub fn file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(FILE) } else { path.to_owned() }
+}
+
+fn entry<T: DeserializeOwned>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+    let refuse = |what: String| Error::Input(format!("{}: metadata entry {key}: {what}", path.display()));
+    let text = metadata.get(key).ok_or_else(|| refuse("missing".into()))?;
+    serde_json::from_str(text).map_err(|error| refuse(error.to_string()))
+}
