@@ -111,6 +111,7 @@ fn main() {
         trial("heldout::hidden_cells_are_observed_ones_at_the_rate".into(), held_out_cells),
         trial("heldout::baselines_reach_the_published_errors".into(), baselines),
     ]);
+    trials.push(trial("parity::stddm".into(), parity));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -245,4 +246,16 @@ fn baselines(folder: &Path) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Every array of the published implementation's fixture, beside the data folder.
+fn parity(folder: &Path) -> Outcome {
+    let fixture = folder.join("../fixtures/stddm.safetensors");
+    let rows = isobath_train::verify::stddm(&fixture, &isobath_engine::Device::cpu()).map_err(|e| e.to_string())?;
+    let failed: Vec<String> = rows.iter().filter(|row| !row.ok()).map(|row| format!("{row:?}")).collect();
+    match (rows.len(), failed.is_empty()) {
+        (32, true) => Ok(()),
+        (32, false) => Err(failed.join(", ").into()),
+        (found, _) => Err(format!("expected 32 arrays, found {found}").into()),
+    }
 }

@@ -149,8 +149,8 @@ pub fn repeat(case: &Case) -> Outcome {
         let run = |threads: usize| -> Result<PullBack, String> {
             let device = Device::cpu_with(None, true);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| e.to_string())?;
-            // The tape belongs to a thread; the kernels inside spread over the pool.
-            let found = pool.in_place_scope(|_| pull_back(&problem, &device, DType::F32, &mut Values::new(seed + 1)));
+            // Everything runs on a thread of the pool, so that the kernels inside share the pool's threads.
+            let found = pool.install(|| pull_back(&problem, &device, DType::F32, &mut Values::new(seed + 1)));
             if device.usage().overruns > 0 {
                 return Err("a kernel wrote past the end of a tensor".into());
             }

@@ -25,7 +25,7 @@ pub struct Case {
 }
 
 /// A call of an operation on operands in order.
-pub type Apply = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
+pub type Apply = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
 
 /// Operands and the call.
 pub struct Problem {
