@@ -75,7 +75,7 @@ mod tests {
             Err(io::ErrorKind::StorageFull.into())
         };
         let error = write(&path, failing).unwrap_err();
-        assert_eq!(error.exit_code(), 3);
+        assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().ends_with("result.bin: no space left on the disk"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
