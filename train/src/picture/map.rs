@@ -35,7 +35,7 @@ pub struct Panel<'a> {
 
 /// Draws `panels` in `columns` columns under a heading and writes them to `path` as a PNG file.
 ///
-/// `latitude` [h] and `longitude` [w] are cell centres in degrees, each rising or falling. North is drawn up and west
+/// `latitude` `[h]` and `longitude` `[w]` are cell centres in degrees, each rising or falling. North is drawn up and west
 /// left whichever way they run, with true proportions at the middle latitude. Panels of equal scale share a colour bar.
 ///
 /// # Errors
