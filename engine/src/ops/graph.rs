@@ -94,7 +94,7 @@ impl Op for NodeLinear {
     }
 }
 
-/// y[b, n, :] = x[b, n, :] W_n with W_n = sum_j e[n, j] pool[j]: x `[b, n, c]`, e `[n, k]`, pool `[k, c, o]`, y
+/// `y[b, n, :] = x[b, n, :] W_n` with `W_n = sum_j e[n, j] pool[j]`: x `[b, n, c]`, e `[n, k]`, pool `[k, c, o]`, y
 /// `[b, n, o]`. The weights of the nodes are never stored.
 ///
 /// # Errors

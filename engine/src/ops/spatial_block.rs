@@ -155,8 +155,8 @@ impl Op for SpatialBlock {
     }
 }
 
-/// The spatial half of STIMP on h `[b, t, n, c]`: neighbour sum times a matrix of each node's own (W_n = sum_k
-/// embedding[n, k] pool[k]), residual, group norm, gate, projection to one number and clamp (systems 1.4 steps 4 to 7).
+/// The spatial half of STIMP on h `[b, t, n, c]`: neighbour sum times a matrix of each node's own (`W_n = sum_k
+/// embedding[n, k] pool[k]`), residual, group norm, gate, projection to one number and clamp (systems 1.4 steps 4 to 7).
 /// Without `target` the result is the prediction `[b, t, n]`; with `(target, mask)`, both `[b, t, n]`, it is the loss
 /// sum (prediction - target)^2 mask / sum mask. Bounds, target and mask have no gradient.
 ///
