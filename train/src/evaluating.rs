@@ -78,11 +78,28 @@ pub fn rows(rate: f64, windows: &[[Scores; 4]]) -> Vec<Row> {
     METHODS.into_iter().enumerate().filter_map(row).collect()
 }
 
-/// Hides the cells of each window in turn, fills them and scores; all of one rate.
+/// A window that was filled.
+pub struct Filling<'a> {
+    /// Which cells were hidden.
+    pub hidden: &'a HiddenCells,
+    /// Its frames in the record.
+    pub frames: std::ops::Range<usize>,
+    /// What the model saw, `[frames, nodes]`.
+    pub visible: &'a [bool],
+    /// What it drew, `[samples, frames, nodes]` on the model's scale.
+    pub samples: &'a [f32],
+}
+
+/// Hides the cells of each window in turn, fills them and scores; all of one rate. `look` is shown every window.
 ///
 /// # Errors
 /// [`Error::Input`] when a window lies outside the record or has no cell to score, [`Error::Interrupted`] on Ctrl-C.
-pub fn evaluate(trained: &Trained, record: &Record, hidden: &[&HiddenCells]) -> Result<Vec<Row>> {
+pub fn evaluate(
+    trained: &Trained,
+    record: &Record,
+    hidden: &[&HiddenCells],
+    look: &mut dyn FnMut(Filling),
+) -> Result<Vec<Row>> {
     let baselines = Baselines::new(record);
     let mut windows = Vec::with_capacity(hidden.len());
     for cells in hidden {
@@ -104,8 +121,10 @@ pub fn evaluate(trained: &Trained, record: &Record, hidden: &[&HiddenCells]) -> 
         let shown = pairs().map(|(observed, hidden)| *observed && !hidden);
         visible[range.clone()].iter_mut().zip(shown).for_each(|(cell, shown)| *cell = shown);
         let samples = imputing::sample_window(trained, &record.series, &visible, frames.clone())?;
+        let visible = &visible[range];
+        look(Filling { hidden: cells, frames: frames.clone(), visible, samples: &samples });
         let median = sampler::summarise(&samples, trained.config.impute.samples).median;
-        let [climatology, lines, mean] = baselines.fill(frames, &visible[range]);
+        let [climatology, lines, mean] = baselines.fill(frames, visible);
         windows.push(score(record, [median, climatology, lines, mean], &truth, &target)?);
     }
     Ok(rows(hidden[0].rate, &windows))

@@ -6,8 +6,10 @@ use isobath_models::stimp::sampler::{self, Summary};
 
 use crate::config::Blend;
 use crate::data::cf_write::{self, Output, OutputFlag};
+use crate::data::netcdf::Field;
 use crate::data::nodes::{SeaMask, Series, Transform};
 use crate::data::windows;
+use crate::html::{Interval, View};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::Trained;
@@ -133,6 +135,21 @@ impl Filled {
             q05: filled(low),
             q95: filled(high),
             origin: mask.scatter(&origin, 0),
+        }
+    }
+
+    /// The result as a view of a report: what was `seen` `[frames, height, width]`, and what was hidden if it is known.
+    pub fn view<'a>(&'a self, field: &'a Field, name: String, seen: &'a [f32], truth: Option<&'a [f32]>) -> View<'a> {
+        View {
+            name,
+            time: &field.time,
+            observed: seen,
+            truth,
+            estimate_name: "imputed (median)".into(),
+            estimate: &self.median,
+            spread: Some(&self.std),
+            interval: Some(Interval { name: "5 to 95 % of the samples".into(), low: &self.q05, high: &self.q95 }),
+            forecast: None,
         }
     }
 

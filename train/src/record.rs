@@ -214,6 +214,31 @@ impl Record {
         frames.start * self.series.nodes..frames.end * self.series.nodes
     }
 
+    /// The record over `frames` alone, all of them to be filled.
+    pub fn part(&self, frames: Range<usize>) -> Record {
+        let (field, pixels, cells) = (&self.field, self.place.mask.sea.len(), self.cells(frames.clone()));
+        let field = Field {
+            values: field.values[frames.start * pixels..frames.end * pixels].to_vec(),
+            frames: frames.len(),
+            time: field.time.slice(frames.clone()),
+            ..field.clone()
+        };
+        let series = Series {
+            frames: frames.len(),
+            nodes: self.series.nodes,
+            values: self.series.values[cells.clone()].to_vec(),
+            observed: self.series.observed[cells].to_vec(),
+        };
+        Record { field, series, train: 0..0, place: self.place.clone(), ..*self }
+    }
+
+    /// The values of the `visible` cells `[frames, nodes]` in the variable's units on the grid
+    /// `[frames, height, width]`, NaN elsewhere.
+    pub fn seen(&self, visible: &[bool]) -> Vec<f32> {
+        let shown = self.place.mask.scatter(visible, false);
+        self.field.values.iter().zip(shown).map(|(value, shown)| if shown { *value } else { f32::NAN }).collect()
+    }
+
     /// What was read, in a few lines for the user.
     pub fn describe(&self) -> String {
         let Series { frames, nodes, observed, .. } = &self.series;

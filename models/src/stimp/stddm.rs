@@ -210,8 +210,8 @@ impl Stddm {
         })
     }
 
-    /// Prototype weights of every node, `[n, k]`.
-    fn node_embedding(&self) -> Result<Tensor> {
+    /// The learned embedding of the nodes: the weight of every prototype at every node, `[n, k]`.
+    pub fn node_embedding(&self) -> Result<Tensor> {
         let weight = self.parameters.get("projection1.weight")?;
         if self.options.embedding == Embedding::Node {
             return ops::linear(&self.region.features, &weight, None);

@@ -1,7 +1,8 @@
 //! `isobath demo`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
@@ -9,14 +10,15 @@ use isobath_models::stimp::options::Options;
 use isobath_models::stimp::sampler;
 use serde_json::json;
 
+use super::report::Pages;
 use super::{history, make_folder, report};
 use crate::config::{self, Config};
 use crate::data::clouds::Clouds;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{MISSING_THRESHOLD, SeaMask, Series, Transform};
 use crate::evaluating::{Baselines, Row, rows, score, table};
+use crate::html::Report;
 use crate::imputing::{self, Filled};
-use crate::picture::{self, Axis, Chart, Colormap, Mark, Panel, Scale};
 use crate::record::Record;
 use crate::trained::{self, Trained};
 use crate::{Error, Result, training};
@@ -39,6 +41,8 @@ pub(super) struct Demo {
     /// Samples of every missing cell
     #[arg(long, value_name = "N", default_value_t = 8)]
     samples: usize,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 /// The sample as it is and as the drawn clouds leave it.
@@ -53,9 +57,11 @@ struct Scene {
 
 impl Demo {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let started = Instant::now();
         let config = self.configuration();
         config.check()?;
         make_folder(&self.out)?;
+        self.pages.expect_writable()?;
         let scene = Scene::new(&config)?;
         println!(
             "Monthly sea-surface temperature of the equatorial Pacific (OSTIA, Met Office).\n\
@@ -73,11 +79,15 @@ impl Demo {
         let filled = Filled::new(&scene.record, observed, samples, self.samples);
         let source = "STDDM (STIMP) on OSTIA monthly means under synthetic clouds".to_owned();
         filled.output(&scene.record, source, history()).write(&self.out.join("imputed.nc"))?;
-        scene.draw_maps(&filled, &self.out.join("maps.png"))?;
-        scene.draw_series(&filled, &self.out.join("series.png"))?;
         let scale = imputing::scale_name(Transform::Identity, scene.record.field.units.as_deref());
         let metrics = json!({ "scale": scale, "rows": rows, "inside_5_to_95_percent": coverage });
         report::write_json(&self.out.join("metrics.json"), &metrics)?;
+        let (seen, truth) = scene.fields();
+        let mut page = Report::of(&trained, &scene.record)?;
+        page.views = vec![filled.view(&scene.record.field, String::new(), &seen, Some(&truth))];
+        self.describe(&mut page, &rows, coverage);
+        (page.loss, page.facts) = (steps, report::facts(device, &trained.config, started));
+        self.draw(&page, &scene)?;
         self.conclude(&rows, coverage, &scale);
         Ok(())
     }
@@ -104,6 +114,37 @@ impl Demo {
         }
     }
 
+    /// The words and scores of the report.
+    fn describe(&self, page: &mut Report, rows: &[Row], coverage: f64) {
+        page.title = "Sea-surface temperature under clouds".into();
+        page.lead = "Monthly means of the equatorial Pacific (OSTIA, Met Office) with drifting clouds drawn over them. \
+                     A model trained on what the clouds leave fills in what they hide, and the truth is there to compare."
+            .into();
+        page.quantity.name = "sea-surface temperature".into();
+        let units = page.quantity.units.clone();
+        let best = rows[1..].iter().map(|row| row.scores.mae).fold(f64::INFINITY, f64::min);
+        page.highlights = vec![
+            ("of the sea cells hidden".into(), format!("{:.0} %", 100.0 * rows[0].rate)),
+            ("mean error of the model".into(), format!("{:.3} {units}", rows[0].scores.mae)),
+            ("of the best filling without training".into(), format!("{best:.3} {units}")),
+            ("of the hidden truth inside the 5 to 95 % interval".into(), format!("{:.0} %", 100.0 * coverage)),
+        ];
+        page.scores = report::scores(rows);
+    }
+
+    /// Writes the report, and two of its pictures.
+    fn draw(&self, page: &Report, scene: &Scene) -> Result<()> {
+        let (view, frame) = (&page.views[0], scene.typical_frame());
+        let heading = format!("Equatorial Pacific, {}", view.time.dates[frame]);
+        page.map_picture(view, frame, &heading, &self.out.join("maps.png"))?;
+        let pixel = scene.record.place.mask.nodes[scene.typical_node()];
+        page.series_picture(view, pixel, &self.out.join("series.png"))?;
+        if self.pages.report.is_none() {
+            page.write(&self.out.join("report.html"))?;
+        }
+        self.pages.write(page)
+    }
+
     fn conclude(&self, rows: &[Row], coverage: f64, scale: &str) {
         println!("On the hidden cells, against the truth:\n\n{}\n", table(rows, scale));
         let best = rows[1..].iter().map(|row| row.scores.mae).fold(f64::INFINITY, f64::min);
@@ -114,6 +155,8 @@ impl Demo {
              agree far more with each other than with the truth, so their spread is no error bar.\n",
             100.0 * coverage
         );
+        let report = self.pages.report.clone().unwrap_or_else(|| self.out.join("report.html"));
+        println!("Open {} in a browser: maps, time series, scores.\n", report.display());
         let files = [
             ("imputed.nc", "the filled field: median, mean, spread, quantiles, origin of each cell"),
             ("maps.png", "one month: clouded, filled, truth, spread"),
@@ -170,35 +213,17 @@ impl Scene {
         Ok((rows(share(&self.hidden), &[scores]), share(&inside)))
     }
 
+    /// What the clouds leave and the truth, on the grid.
+    fn fields(&self) -> (Vec<f32>, Vec<f32>) {
+        let Record { place, series, .. } = &self.record;
+        (self.record.seen(&series.observed), place.mask.scatter(&self.truth.values, f32::NAN))
+    }
+
     /// The month whose cloudiness is nearest to the mean.
     fn typical_frame(&self) -> usize {
         let cloudiness = |frame: usize| share(&self.hidden[self.record.cells(frame..frame + 1)]);
         let distance = |frame: &usize| (cloudiness(*frame) - CLOUDED).abs();
         (0..self.truth.frames).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
-    }
-
-    fn draw_maps(&self, filled: &Filled, path: &Path) -> Result<()> {
-        let (field, mask) = (&self.record.field, &self.record.place.mask);
-        let frame = self.typical_frame();
-        let pixels = frame * mask.sea.len()..(frame + 1) * mask.sea.len();
-        let truth = mask.scatter(&self.truth.values[self.record.cells(frame..frame + 1)], f32::NAN);
-        let land: Vec<bool> = mask.sea.iter().map(|sea| !sea).collect();
-        let known = truth.iter().map(|v| f64::from(*v)).filter(|v| v.is_finite());
-        let (low, high) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        let scale =
-            |low, high, colormap, label: &str| Scale { low, high, logarithmic: false, colormap, label: label.into() };
-        let temperature = || scale(low.floor(), high.ceil(), Colormap::Thermal, "sea-surface temperature, K");
-        let widest = filled.std[pixels.clone()].iter().filter(|v| v.is_finite()).fold(0.0f32, |a, b| a.max(*b));
-        let spread = scale(0.0, f64::from(widest).max(1e-3), Colormap::Viridis, "standard deviation of the samples, K");
-        let panel = |title, values, scale| Panel { title, values, land: &land, scale };
-        let panels = [
-            panel("What the clouds leave", &field.values[pixels.clone()], temperature()),
-            panel("Filled: median of the samples", &filled.median[pixels.clone()], temperature()),
-            panel("Truth", &truth, temperature()),
-            panel("Spread of the samples", &filled.std[pixels], spread),
-        ];
-        let heading = format!("Equatorial Pacific, {}", field.time.dates[frame]);
-        report::draw(path, picture::maps(path, &panels, 1, &field.latitude, &field.longitude, &heading))
     }
 
     /// The pixel of the largest spread in time among those hidden about half of the time.
@@ -209,34 +234,5 @@ impl Scene {
         let std = &self.record.place.statistics.std;
         let half = (0..nodes).filter(|node| (cloudiness(*node) - CLOUDED).abs() < 0.1);
         half.max_by(|a, b| std[*a].total_cmp(&std[*b])).unwrap_or(0)
-    }
-
-    fn draw_series(&self, filled: &Filled, path: &Path) -> Result<()> {
-        let (field, mask) = (&self.record.field, &self.record.place.mask);
-        let (node, nodes) = (self.typical_node(), self.truth.nodes);
-        let pixel = mask.nodes[node];
-        let at = |values: &[f32]| {
-            values.iter().skip(pixel).step_by(mask.sea.len()).map(|v| f64::from(*v)).collect::<Vec<_>>()
-        };
-        let year = |date: &crate::data::time::Date| f64::from(date.year) + f64::from(date.day_of_year) / 365.25;
-        let x: Vec<f64> = field.time.dates.iter().map(year).collect();
-        let truth = |hidden: bool| {
-            let value = |t: usize| f64::from(self.truth.values[t * nodes + node]);
-            let shown = |t: usize| if self.hidden[t * nodes + node] == hidden { value(t) } else { f64::NAN };
-            (0..x.len()).map(shown).collect::<Vec<_>>()
-        };
-        let (observed, hidden) = (truth(false), truth(true));
-        let (low, high, median) = (at(&filled.q05), at(&filled.q95), at(&filled.median));
-        let marks = [
-            Mark::Interval { label: "5 to 95 % of the samples", hue: 5, x: &x, low: &low, high: &high },
-            Mark::Line { label: "filled: median", hue: 0, x: &x, y: &median },
-            Mark::Points { label: "observed", hue: 6, x: &x, y: &observed },
-            Mark::Points { label: "truth under clouds", hue: 1, x: &x, y: &hidden },
-        ];
-        let (row, column) = (pixel / mask.width, pixel % mask.width);
-        let heading = format!("{:.2}° N, {:.2}° E", field.latitude[row], field.longitude[column]);
-        let x_axis = Axis { label: "year", logarithmic: false };
-        let y_axis = Axis { label: "sea-surface temperature, K", logarithmic: false };
-        report::draw(path, picture::chart(path, &Chart { heading: &heading, x: x_axis, y: y_axis, marks: &marks }))
     }
 }

@@ -1,15 +1,19 @@
 //! `isobath evaluate`.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
 use serde_json::json;
 
-use super::report;
+use super::report::{self, Pages};
 use crate::data::heldout::HeldOut;
+use crate::evaluating::{Filling, Row};
+use crate::html::Report;
+use crate::imputing::Filled;
 use crate::record::Record;
-use crate::trained::Trained;
+use crate::trained::{self, Trained};
 use crate::{Error, Result, evaluating, imputing};
 
 /// Score a trained model on held-out cells, beside climatology, linear interpolation and window mean
@@ -42,10 +46,33 @@ pub(super) struct Evaluate {
     /// Write the table as JSON too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    pages: Pages,
+}
+
+/// A window that was filled, kept for the report.
+struct Shown {
+    name: String,
+    record: Record,
+    /// What the model saw of it, on the grid.
+    seen: Vec<f32>,
+    filled: Filled,
+}
+
+impl Shown {
+    fn new(record: &Record, filling: &Filling, samples: usize) -> Self {
+        let part = record.part(filling.frames.clone());
+        let dates = &part.field.time.dates;
+        let name = format!("{:.0} % hidden, {} to {}", 100.0 * filling.hidden.rate, dates[0], dates[dates.len() - 1]);
+        let seen = part.seen(filling.visible);
+        let filled = Filled::new(&part, filling.visible, filling.samples.to_vec(), samples);
+        Shown { name, record: part, seen, filled }
+    }
 }
 
 impl Evaluate {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let started = Instant::now();
         let heldout = HeldOut::read(&self.heldout)?;
         let mut trained = Trained::load(&self.weights, device)?;
         trained.config.impute.samples = self.samples.unwrap_or(trained.config.impute.samples);
@@ -57,6 +84,7 @@ impl Evaluate {
         if let Some(path) = &self.json {
             report::expect_writable(path)?;
         }
+        self.pages.expect_writable()?;
         eprintln!("{}", record.describe());
         if let Some(start) = heldout.starts.iter().find(|start| **start < record.train.end) {
             let frames = record.train.end;
@@ -66,9 +94,14 @@ impl Evaluate {
         }
         let mut rates: Vec<f64> = heldout.cells.iter().map(|cells| cells.rate).collect();
         rates.dedup();
-        let mut rows = Vec::new();
+        let (mut rows, mut shown) = (Vec::new(), Vec::new());
+        let mut look = |filling: Filling| {
+            if self.pages.wanted() {
+                shown.push(Shown::new(&record, &filling, trained.config.impute.samples));
+            }
+        };
         for rate in self.rate.map_or(rates, |rate| vec![rate]) {
-            rows.extend(evaluating::evaluate(&trained, &record, &heldout.at_rate(rate)?)?);
+            rows.extend(evaluating::evaluate(&trained, &record, &heldout.at_rate(rate)?, &mut look)?);
         }
         let scale = imputing::scale_name(record.transform, record.field.units.as_deref());
         println!("{}", evaluating::table(&rows, &scale));
@@ -76,7 +109,39 @@ impl Evaluate {
             let config = &trained.config;
             report::write_json(path, &json!({ "scale": scale, "rows": rows, "step": trained.step, "config": config }))?;
         }
+        if self.pages.wanted() {
+            self.pages.write(&self.report(device, &trained, &record, &rows, &shown, started)?)?;
+        }
         Ok(())
+    }
+
+    fn report<'a>(
+        &self,
+        device: &Device,
+        trained: &Trained,
+        record: &'a Record,
+        rows: &[Row],
+        shown: &'a [Shown],
+        started: Instant,
+    ) -> Result<Report<'a>> {
+        let mut page = Report::of(trained, record)?;
+        page.title = format!("{}, held-out cells", page.title);
+        page.lead = "Observed cells were hidden from the model and filled; here is how near it came.".into();
+        page.views = shown
+            .iter()
+            .map(|window| {
+                let field = &window.record.field;
+                window.filled.view(field, window.name.clone(), &window.seen, Some(&field.values))
+            })
+            .collect();
+        page.scores = report::scores(rows);
+        let weights = trained::file(&self.weights);
+        page.loss = report::steps_beside(&weights);
+        page.facts = report::facts(device, &trained.config, started);
+        page.facts.push(("Data".into(), self.data.display().to_string()));
+        page.facts.push(("Held-out cells".into(), self.heldout.display().to_string()));
+        page.facts.push(("Weights".into(), format!("{}, {} steps", weights.display(), trained.step)));
+        Ok(page)
     }
 
     fn expect_same_sea(&self, heldout: &HeldOut, trained: &Trained) -> Result<()> {

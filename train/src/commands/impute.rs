@@ -1,12 +1,15 @@
 //! `isobath impute`.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
 
+use super::report::Pages;
 use super::{history, report};
 use crate::data::atomic;
+use crate::html::Report;
 use crate::imputing::{self, Filled};
 use crate::record::Record;
 use crate::trained::{self, Trained};
@@ -38,10 +41,13 @@ pub(super) struct Impute {
     /// Write the median as a NumPy array [frames, height, width] too, beside the NetCDF file
     #[arg(long)]
     npy: bool,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 impl Impute {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let started = Instant::now();
         let mut trained = Trained::load(&self.weights, device)?;
         trained.config.impute.samples = self.samples.unwrap_or(trained.config.impute.samples);
         trained.config.impute.seed = self.seed.unwrap_or(trained.config.impute.seed);
@@ -49,6 +55,7 @@ impl Impute {
         trained.config.check()?;
         let record = Record::at(&self.data, &trained.config.data, trained.place.clone())?;
         report::expect_writable(&self.out)?;
+        self.pages.expect_writable()?;
         eprintln!("{}", record.describe());
         let series = &record.series;
         let samples = imputing::sample(&trained, series, &series.observed).map_err(|error| match error {
@@ -63,8 +70,45 @@ impl Impute {
             atomic::write_npy(&self.out.with_extension("npy"), &filled.median, &shape)?;
         }
         trained.config.write(&self.out.with_extension("toml"))?;
+        if self.pages.wanted() {
+            self.pages.write(&self.report(
+                device,
+                &trained,
+                &record,
+                &filled,
+                &record.seen(&series.observed),
+                started,
+            )?)?;
+        }
         let gaps = series.observed.iter().filter(|seen| !**seen).count();
         println!("filled {gaps} of {} sea cells; wrote {}", series.observed.len(), self.out.display());
         Ok(())
+    }
+    fn report<'a>(
+        &self,
+        device: &Device,
+        trained: &Trained,
+        record: &'a Record,
+        filled: &'a Filled,
+        seen: &'a [f32],
+        started: Instant,
+    ) -> Result<Report<'a>> {
+        let mut page = Report::of(trained, record)?;
+        let (dates, observed) = (&record.field.time.dates, &record.series.observed);
+        let gaps = observed.iter().filter(|seen| !**seen).count();
+        page.title = format!("{}, gaps filled", page.title);
+        page.lead = format!("{} to {}, {} frames.", dates[0], dates[dates.len() - 1], dates.len());
+        page.highlights = vec![
+            ("cells filled".into(), gaps.to_string()),
+            ("of all sea cells".into(), format!("{:.1} %", 100.0 * gaps as f64 / observed.len() as f64)),
+            ("sea pixels".into(), record.series.nodes.to_string()),
+        ];
+        page.views = vec![filled.view(&record.field, String::new(), seen, None)];
+        let weights = trained::file(&self.weights);
+        page.loss = report::steps_beside(&weights);
+        page.facts = report::facts(device, &trained.config, started);
+        page.facts.push(("Data".into(), self.data.display().to_string()));
+        page.facts.push(("Weights".into(), format!("{}, {} steps", weights.display(), trained.step)));
+        Ok(page)
     }
 }

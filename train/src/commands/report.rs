@@ -1,36 +1,92 @@
-//! Results on their way to disk: curves and tables.
+//! Results on their way to disk: pages, pictures and tables.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
 
+use clap::Args;
+use isobath_engine::Device;
+
+use super::{history, make_folder};
+use crate::config::Config;
 use crate::data::atomic;
-use crate::picture::{self, Axis, Chart, Mark};
-use crate::training::Step;
+use crate::data::time::TimeAxis;
+use crate::evaluating::Row;
+use crate::html::{Report, Score};
+use crate::training::{self, Step};
 use crate::{Error, Result};
 
-/// Draws the loss of every step and its running mean.
-pub(super) fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
-    let x: Vec<f64> = steps.iter().map(|step| step.step as f64).collect();
-    let y: Vec<f64> = steps.iter().map(|step| step.loss).collect();
-    // Loss varies with the masks and diffusion steps of a batch; its trend shows in a mean.
-    let width = (steps.len() / 40).max(1);
-    let mean = |end: usize| {
-        let part = &y[(end + 1).saturating_sub(width)..=end];
-        part.iter().sum::<f64>() / part.len() as f64
-    };
-    let smooth: Vec<f64> = (0..y.len()).map(mean).collect();
-    let marks = [
-        Mark::Line { label: "a step", hue: 5, x: &x, y: &y },
-        Mark::Line { label: "running mean", hue: 0, x: &x, y: &smooth },
-    ];
-    let x_axis = Axis { label: "step", logarithmic: false };
-    let y_axis = Axis { label: "mean square error on hidden cells", logarithmic: true };
-    draw(path, picture::chart(path, &Chart { heading, x: x_axis, y: y_axis, marks: &marks }))
+pub(super) use crate::html::loss_curve;
+
+/// A report that people look at.
+#[derive(Args)]
+pub(super) struct Pages {
+    /// Write a report with maps, time series and scores: one HTML page
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Write the pictures of the report as PNG files
+    #[arg(long, value_name = "DIR")]
+    pub(super) plots: Option<PathBuf>,
 }
 
-/// The result of drawing `path`, as an error of this program.
-pub(super) fn draw(path: &Path, result: std::io::Result<()>) -> Result<()> {
-    result.map_err(|error| Error::file(path, error))
+impl Pages {
+    /// Whether there is something to write.
+    pub(super) fn wanted(&self) -> bool {
+        self.report.is_some() || self.plots.is_some()
+    }
+
+    /// An error, before hours of work, when it could not be written after them.
+    pub(super) fn expect_writable(&self) -> Result<()> {
+        self.report.as_deref().map_or(Ok(()), expect_writable)?;
+        let Some(folder) = self.plots.as_deref() else { return Ok(()) };
+        make_folder(folder)?;
+        expect_writable(&folder.join("maps.png"))
+    }
+
+    pub(super) fn write(&self, report: &Report) -> Result<()> {
+        if let Some(path) = &self.report {
+            report.write(path)?;
+        }
+        self.plots.as_deref().map_or(Ok(()), |folder| report.plots(folder))
+    }
+}
+
+/// How a result was made: version, command, seeds, device and times.
+pub(super) fn facts(device: &Device, config: &Config, started: Instant) -> Vec<(String, String)> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64().floor());
+    let date = TimeAxis::decode(vec![now], "seconds since 1970-01-01", "standard").ok();
+    let date = date.map(|axis| format!("{} {:02}:{:02} UTC", axis.dates[0], axis.dates[0].hour, axis.dates[0].minute));
+    let seconds = started.elapsed().as_secs();
+    let took = if seconds < 60 { format!("{seconds} s") } else { format!("{} min {} s", seconds / 60, seconds % 60) };
+    let system = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let facts = [
+        ("Program", format!("isobath {}", env!("CARGO_PKG_VERSION"))),
+        ("Command", history()),
+        ("Model", format!("STDDM (STIMP), {} diffusion steps", config.model.steps)),
+        ("Samples", config.impute.samples.to_string()),
+        ("Seeds", format!("{} in training, {} in sampling", config.train.seed, config.impute.seed)),
+        ("Device", format!("{}, {} threads, {system}", device.name(), rayon::current_num_threads())),
+        ("Made", date.unwrap_or_default()),
+        ("Took", took),
+    ];
+    facts.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
+}
+
+/// The steps of the training beside a weights file; none where they are not known.
+pub(super) fn steps_beside(weights: &Path) -> Vec<Step> {
+    let Ok(file) = std::fs::File::open(weights.with_file_name(training::METRICS)) else { return Vec::new() };
+    BufReader::new(file).lines().map_while(|line| serde_json::from_str(&line.ok()?).ok()).collect()
+}
+
+/// The rows of an evaluation for the page.
+pub(super) fn scores(rows: &[Row]) -> Vec<Score> {
+    let score = |(i, row): (usize, &Row)| Score {
+        group: format!("{:.0} % hidden", 100.0 * row.rate),
+        method: if row.method == "stddm" { "STDDM".into() } else { row.method.into() },
+        own: i == 0 || rows[0].method == row.method,
+        scores: row.scores,
+    };
+    rows.iter().enumerate().map(score).collect()
 }
 
 /// Writes a value as indented JSON.

@@ -5,7 +5,7 @@ use super::ticks::{self, Tick};
 use std::io;
 
 /// The cells of one axis, from south to north or from west to east.
-pub(super) struct Cells {
+pub(crate) struct Cells {
     /// Cell boundaries in rising order, one more than there are cells.
     edges: Vec<f64>,
     /// Whether the data run the other way.
@@ -13,7 +13,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    pub(super) fn new(name: &str, mut centres: Vec<f64>) -> io::Result<Self> {
+    pub(crate) fn new(name: &str, mut centres: Vec<f64>) -> io::Result<Self> {
         let falling = centres.len() > 1 && centres[1] < centres[0];
         if falling {
             centres.reverse();
@@ -32,30 +32,35 @@ impl Cells {
         Ok(Self { edges, falling })
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// Cell boundaries in rising order.
+    pub(crate) fn edges(&self) -> &[f64] {
+        &self.edges
+    }
+
+    pub(crate) fn count(&self) -> usize {
         self.edges.len() - 1
     }
 
-    pub(super) fn low(&self) -> f64 {
+    pub(crate) fn low(&self) -> f64 {
         self.edges[0]
     }
 
-    pub(super) fn high(&self) -> f64 {
+    pub(crate) fn high(&self) -> f64 {
         self.edges[self.count()]
     }
 
     /// Index in the data of the `i`-th cell from the low end.
-    pub(super) fn index(&self, i: usize) -> usize {
+    pub(crate) fn index(&self, i: usize) -> usize {
         if self.falling { self.count() - 1 - i } else { i }
     }
 
     /// Index in the data of the cell at `fraction` of the axis.
-    pub(super) fn at(&self, fraction: f64) -> usize {
+    pub(crate) fn at(&self, fraction: f64) -> usize {
         let place = self.low() + fraction * (self.high() - self.low());
         self.index(self.edges[1..self.count()].partition_point(|&e| e <= place))
     }
 
-    pub(super) fn fraction(&self, place: f64) -> f32 {
+    pub(crate) fn fraction(&self, place: f64) -> f32 {
         ((place - self.low()) / (self.high() - self.low())) as f32
     }
 
@@ -67,7 +72,7 @@ impl Cells {
 }
 
 /// Longitudes made continuous across the date line or the prime meridian.
-pub(super) fn unwrapped(longitude: &[f64]) -> Vec<f64> {
+pub(crate) fn unwrapped(longitude: &[f64]) -> Vec<f64> {
     let mut turned = longitude.to_vec();
     for i in 1..turned.len() {
         let step = turned[i] - turned[i - 1];

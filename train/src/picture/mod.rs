@@ -8,7 +8,7 @@ mod colormap;
 mod colour_bar;
 mod curve;
 mod font;
-mod grid;
+pub(crate) mod grid;
 mod map;
 mod ticks;
 

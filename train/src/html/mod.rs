@@ -1,0 +1,208 @@
+//! A report of a run as one HTML page that needs nothing else: maps with a frame slider, time series at any pixel, the
+//! loss, the scores, the learned embedding and how it all was made.
+//!
+//! The page is the template `page.html` with the style and the script put in. Fields travel as 16-bit numbers in
+//! base64, sea pixels only, and the script draws them; [`Report::plots`] writes the same pictures as PNG files.
+
+mod data;
+mod layers;
+mod pixels;
+mod plots;
+mod text;
+
+use std::io::Write;
+use std::path::Path;
+
+use isobath_models::metrics::Scores;
+
+use crate::data::atomic;
+use crate::data::nodes::Transform;
+use crate::data::time::TimeAxis;
+use crate::picture::Colormap;
+use crate::record::{Place, Record};
+use crate::trained::Trained;
+use crate::training::Step;
+use crate::{Error, Result};
+
+pub use plots::loss_curve;
+pub use text::pretty_units;
+
+/// Size in bytes beyond which a page leaves out frames, evenly, and says so.
+pub const LARGEST: usize = 15 << 20;
+
+/// What a page shows. Whatever is empty or `None` is left out of it.
+pub struct Report<'a> {
+    /// Heading of the page.
+    pub title: String,
+    /// What the page is about, in a sentence or two.
+    pub lead: String,
+    /// What the fields hold.
+    pub quantity: Quantity,
+    /// The grid and its sea.
+    pub place: &'a Place,
+    /// The filled or forecast records, at least one; the reader chooses among several.
+    pub views: Vec<View<'a>>,
+    /// A few results, label and value.
+    pub highlights: Vec<(String, String)>,
+    /// The score table.
+    pub scores: Vec<Score>,
+    /// Units of the scores.
+    pub score_units: String,
+    /// The steps of the training.
+    pub loss: Vec<Step>,
+    /// The learned embedding of the sea pixels `[nodes, prototypes]`.
+    pub embedding: Vec<f32>,
+    /// The resolved configuration as TOML.
+    pub config: Option<String>,
+    /// How the page was made, label and value: versions, seed, device, times.
+    pub facts: Vec<(String, String)>,
+}
+
+/// What a field holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantity {
+    /// What it is, in words.
+    pub name: String,
+    /// Units as people write them.
+    pub units: String,
+    /// Whether it is shown on logarithmic scales, and its errors as differences of log10.
+    pub logarithmic: bool,
+    /// Colours of its maps.
+    pub colormap: Colormap,
+}
+
+impl Quantity {
+    /// The variable of `record`: logarithmic if the model works on its logarithm.
+    pub fn of(record: &Record) -> Self {
+        let field = &record.field;
+        let name = field.long_name.clone().unwrap_or_else(|| field.name.replace('_', " "));
+        let units = pretty_units(field.units.as_deref().unwrap_or_default());
+        let logarithmic = record.transform == Transform::Log10;
+        let warm = ["K", "°C"].contains(&units.as_str());
+        Quantity { name, units, logarithmic, colormap: if warm { Colormap::Thermal } else { Colormap::Viridis } }
+    }
+
+    /// Units of its scores, which are those of the model's scale.
+    fn score_units(&self) -> String {
+        if self.logarithmic { format!("log₁₀ {}", self.units).trim_end().to_owned() } else { self.units.clone() }
+    }
+
+    /// `what` and the units, as a label.
+    fn label(&self, what: &str) -> String {
+        if self.units.is_empty() { what.to_owned() } else { format!("{what}, {}", self.units) }
+    }
+}
+
+/// A record with its gaps filled, or a forecast. Every array is `[frames, height, width]` in the variable's units, NaN
+/// where there is no value; on land nothing is read.
+pub struct View<'a> {
+    /// What tells it from other views, such as the missing rate.
+    pub name: String,
+    /// Time of each frame.
+    pub time: &'a TimeAxis,
+    /// What the model saw.
+    pub observed: &'a [f32],
+    /// What was hidden from it, where that is known; cells that were seen may hold anything.
+    pub truth: Option<&'a [f32]>,
+    /// Title of the estimate, such as `imputed (median)`.
+    pub estimate_name: String,
+    /// The best estimate; what was observed stands in its place.
+    pub estimate: &'a [f32],
+    /// Standard deviation of the samples.
+    pub spread: Option<&'a [f32]>,
+    /// The interval round the estimate.
+    pub interval: Option<Interval<'a>>,
+    /// The first frame that is a forecast.
+    pub forecast: Option<usize>,
+}
+
+/// An interval for every cell.
+pub struct Interval<'a> {
+    /// What it is, such as `5 to 95 % of the samples`.
+    pub name: String,
+    /// Lower ends `[frames, height, width]`.
+    pub low: &'a [f32],
+    /// Upper ends `[frames, height, width]`.
+    pub high: &'a [f32],
+}
+
+/// A row of the score table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Rows of one group follow each other and are compared, such as those of one missing rate.
+    pub group: String,
+    /// The method.
+    pub method: String,
+    /// Whether it is what this page is about, rather than something to compare with.
+    pub own: bool,
+    /// Its scores.
+    pub scores: Scores,
+}
+
+impl<'a> Report<'a> {
+    /// What a model and its record give: the quantity, the place, the embedding and the configuration. Views and
+    /// results are for the caller to add.
+    ///
+    /// # Errors
+    /// What the engine says, and [`Error::Fault`](crate::Error::Fault) for a configuration that cannot be written.
+    pub fn of(trained: &Trained, record: &'a Record) -> Result<Self> {
+        let config = toml::to_string(&trained.config).map_err(|error| Error::Fault(error.to_string()))?;
+        let quantity = Quantity::of(record);
+        Ok(Report {
+            title: quantity.name.clone(),
+            lead: String::new(),
+            score_units: quantity.score_units(),
+            quantity,
+            place: &record.place,
+            views: Vec::new(),
+            highlights: Vec::new(),
+            scores: Vec::new(),
+            loss: Vec::new(),
+            embedding: trained.model.node_embedding()?.to_f64()?.into_iter().map(|value| value as f32).collect(),
+            config: Some(config),
+            facts: Vec::new(),
+        })
+    }
+
+    /// The page, of at most about [`LARGEST`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File) when the grid's coordinates cannot be drawn as a map.
+    pub fn page(&self) -> Result<String> {
+        self.page_of(LARGEST)
+    }
+
+    fn page_of(&self, largest: usize) -> Result<String> {
+        let stride = layers::stride(self, largest);
+        let data = data::json(self, stride)?;
+        let entry = |name: &str| -> String {
+            match name {
+                "title" => text::escape(&self.title),
+                "lead" => text::escape(&self.lead),
+                "style" => include_str!("style.css").to_owned(),
+                "highlights" => text::definitions(&self.highlights),
+                "note" => text::stride_note(stride),
+                "scores" => text::score_table(&self.scores, &self.score_units),
+                "facts" => text::definitions(&self.facts),
+                "config" => text::escape(self.config.as_deref().unwrap_or_default()),
+                // A `<` could end the element that holds the data.
+                "data" => data.to_string().replace('<', "\\u003c"),
+                "script" => include_str!("script.js").to_owned(),
+                other => format!("{{{{{other}}}}}"),
+            }
+        };
+        Ok(text::fill(include_str!("page.html"), entry))
+    }
+
+    /// Writes the page, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`Report::page`], and [`Error::File`](crate::Error::File) when it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let page = self.page()?;
+        atomic::write(path, |file| file.write_all(page.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The pictures of a report as PNG files.
+
+use std::path::Path;
+
+use super::data::Ranges;
+use super::layers::Grid;
+use super::pixels::typical;
+use super::{Report, View};
+use crate::data::time::Date;
+use crate::picture::{self, Axis, Chart, Colormap, Mark, Panel, Scale};
+use crate::training::Step;
+use crate::{Error, Result};
+
+/// Frames of a view of which maps are written.
+const FRAMES: usize = 6;
+
+impl Report<'_> {
+    /// Writes into `folder`, which must be there: maps of a few frames spread over each view, series at the pixels that
+    /// the page offers, the embedding and the loss.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a file cannot be written.
+    pub fn plots(&self, folder: &Path) -> Result<()> {
+        for view in &self.views {
+            let name = if self.views.len() > 1 { format!("{}-", file_name(&view.name)) } else { String::new() };
+            let frames = view.time.dates.len();
+            for i in 0..frames.min(FRAMES) {
+                let frame = i * (frames - 1) / (FRAMES.min(frames) - 1).max(1);
+                let date = view.time.dates[frame].to_string();
+                let path = folder.join(format!("maps-{name}{date}-frame-{frame}.png"));
+                self.map_picture(view, frame, &format!("{}, {date}", self.title), &path)?;
+            }
+            for pixel in typical(self) {
+                let path = folder.join(format!("series-{name}{}.png", file_name(pixel.why)));
+                self.series_picture(view, pixel.pixel, &path)?;
+            }
+        }
+        if !self.embedding.is_empty() {
+            self.embedding_picture(&folder.join("embedding.png"))?;
+        }
+        if !self.loss.is_empty() {
+            loss_curve(&folder.join("loss.png"), &self.loss, &self.title)?;
+        }
+        Ok(())
+    }
+
+    /// Draws the maps of one frame: observed, estimate, truth, error and spread, as far as they are there.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be written, [`Error::Input`] for a grid that is no map.
+    pub fn map_picture(&self, view: &View, frame: usize, heading: &str, path: &Path) -> Result<()> {
+        let mask = &self.place.mask;
+        let ranges = Ranges::of(self, &Grid::new(self.place)?, 1);
+        let land: Vec<bool> = mask.sea.iter().map(|sea| !sea).collect();
+        let size = mask.sea.len();
+        let part = |field: &[f32]| field[frame * size..(frame + 1) * size].to_vec();
+        let (observed, estimate) = (part(view.observed), part(view.estimate));
+        // Only what was filled has an error and a spread.
+        let hidden = |field: &[f32]| -> Vec<f32> {
+            let cells = part(field).into_iter().zip(&observed);
+            cells.map(|(value, seen)| if seen.is_nan() { value } else { f32::NAN }).collect()
+        };
+        let place = |value: f32| if self.quantity.logarithmic { value.log10() } else { value };
+        let mut fields = vec![("Observed", observed.clone(), ranges.value.clone())];
+        fields.push((&view.estimate_name, estimate.clone(), ranges.value.clone()));
+        if let Some(truth) = view.truth {
+            let whole = hidden(truth).into_iter().zip(&observed);
+            let whole = whole.map(|(truth, seen)| if seen.is_nan() { truth } else { *seen }).collect();
+            fields.push(("Truth", whole, ranges.value.clone()));
+        }
+        if let (Some(truth), Some(scale)) = (view.truth, ranges.error) {
+            let pairs = hidden(truth).into_iter().zip(&estimate);
+            fields.push(("Error", pairs.map(|(truth, found)| place(*found) - place(truth)).collect(), scale));
+        }
+        if let (Some(spread), Some(scale)) = (view.spread, ranges.spread) {
+            fields.push(("Spread", hidden(spread), scale));
+        }
+        let panel =
+            |(title, values, scale): &(&str, Vec<f32>, Scale)| (title.to_string(), values.clone(), scale.clone());
+        let fields: Vec<(String, Vec<f32>, Scale)> = fields.iter().map(panel).collect();
+        let panels: Vec<Panel> = fields
+            .iter()
+            .map(|(title, values, scale)| Panel { title, values, land: &land, scale: scale.clone() })
+            .collect();
+        drawn(path, picture::maps(path, &panels, 2, &self.place.latitude, &self.place.longitude, heading))
+    }
+
+    /// Draws the series of `view` at a pixel, row * width + column: observed, estimate, interval, truth.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be written or the pixel has no value.
+    pub fn series_picture(&self, view: &View, pixel: usize, path: &Path) -> Result<()> {
+        let mask = &self.place.mask;
+        let at = |field: &[f32]| -> Vec<f64> {
+            field.iter().skip(pixel).step_by(mask.sea.len()).map(|value| f64::from(*value)).collect()
+        };
+        let year = |date: &Date| {
+            let day = f64::from(date.day_of_year) - 1.0 + f64::from(date.hour) / 24.0;
+            f64::from(date.year) + day / 365.25
+        };
+        let x: Vec<f64> = view.time.dates.iter().map(year).collect();
+        let (observed, estimate) = (at(view.observed), at(view.estimate));
+        let truth = view.truth.map(|truth| {
+            let pairs = at(truth).into_iter().zip(&observed);
+            pairs.map(|(truth, seen)| if seen.is_nan() { truth } else { f64::NAN }).collect::<Vec<_>>()
+        });
+        let interval = view.interval.as_ref().map(|interval| (&interval.name, at(interval.low), at(interval.high)));
+        let mut marks = Vec::new();
+        if let Some((label, low, high)) = &interval {
+            marks.push(Mark::Interval { label, hue: 5, x: &x, low, high });
+        }
+        marks.push(Mark::Line { label: &view.estimate_name, hue: 0, x: &x, y: &estimate });
+        marks.push(Mark::Points { label: "observed", hue: 6, x: &x, y: &observed });
+        if let Some(truth) = &truth {
+            marks.push(Mark::Points { label: "truth", hue: 1, x: &x, y: truth });
+        }
+        let (row, column) = (pixel / mask.width, pixel % mask.width);
+        let heading = format!("{:.2}° N, {:.2}° E", self.place.latitude[row], self.place.longitude[column]);
+        let label = self.quantity.label(&self.quantity.name);
+        let x_axis = Axis { label: "year", logarithmic: false };
+        let y_axis = Axis { label: &label, logarithmic: self.quantity.logarithmic };
+        drawn(path, picture::chart(path, &Chart { heading: &heading, x: x_axis, y: y_axis, marks: &marks }))
+    }
+
+    fn embedding_picture(&self, path: &Path) -> Result<()> {
+        let mask = &self.place.mask;
+        let land: Vec<bool> = mask.sea.iter().map(|sea| !sea).collect();
+        let high = f64::from(self.embedding.iter().fold(f32::MIN_POSITIVE, |high, value| high.max(value.abs())));
+        let label = "weight of the prototype".to_owned();
+        let scale = Scale { low: -high, high, logarithmic: false, colormap: Colormap::Balance, label };
+        let maps: Vec<Vec<f32>> = self.embedding_maps().iter().map(|column| mask.scatter(column, f32::NAN)).collect();
+        let titles: Vec<String> = (1..=maps.len()).map(|i| format!("Prototype {i}")).collect();
+        let panels: Vec<Panel> = maps
+            .iter()
+            .zip(&titles)
+            .map(|(values, title)| Panel { title, values, land: &land, scale: scale.clone() })
+            .collect();
+        let heading = "Learned embedding of the sea pixels";
+        drawn(path, picture::maps(path, &panels, 4, &self.place.latitude, &self.place.longitude, heading))
+    }
+
+    /// The columns of the embedding, `[prototypes][nodes]`.
+    pub(super) fn embedding_maps(&self) -> Vec<Vec<f32>> {
+        let prototypes = self.embedding.len() / self.place.mask.len();
+        let column = |k: usize| self.embedding.iter().skip(k).step_by(prototypes).copied().collect();
+        (0..prototypes).map(column).collect()
+    }
+}
+
+/// Draws the loss of every step and its running mean.
+///
+/// # Errors
+/// [`Error::File`] when the file cannot be written or there is no step.
+pub fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
+    let x: Vec<f64> = steps.iter().map(|step| step.step as f64).collect();
+    let y: Vec<f64> = steps.iter().map(|step| step.loss).collect();
+    // Loss varies with the masks and diffusion steps of a batch; its trend shows in a mean.
+    let width = (steps.len() / 40).max(1);
+    let mean = |end: usize| {
+        let part = &y[(end + 1).saturating_sub(width)..=end];
+        part.iter().sum::<f64>() / part.len() as f64
+    };
+    let smooth: Vec<f64> = (0..y.len()).map(mean).collect();
+    let marks = [
+        Mark::Line { label: "a step", hue: 5, x: &x, y: &y },
+        Mark::Line { label: "running mean", hue: 0, x: &x, y: &smooth },
+    ];
+    let x_axis = Axis { label: "step", logarithmic: false };
+    let y_axis = Axis { label: "mean square error on hidden cells", logarithmic: true };
+    drawn(path, picture::chart(path, &Chart { heading, x: x_axis, y: y_axis, marks: &marks }))
+}
+
+fn drawn(path: &Path, result: std::io::Result<()>) -> Result<()> {
+    result.map_err(|error| Error::file(path, error))
+}
+
+/// `name` in letters, digits and hyphens.
+fn file_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
