@@ -30,6 +30,10 @@ pub use text::pretty_units;
 /// Size in bytes beyond which a page leaves out frames, evenly, and says so.
 pub const LARGEST: usize = 15 << 20;
 
+/// One script in four files.
+const SCRIPT: &str =
+    concat!(include_str!("fields.js"), include_str!("maps.js"), include_str!("charts.js"), include_str!("script.js"));
+
 /// What a page shows. Whatever is empty or `None` is left out of it.
 pub struct Report<'a> {
     /// Heading of the page.
@@ -75,7 +79,7 @@ impl Quantity {
     /// The variable of `record`: logarithmic if the model works on its logarithm.
     pub fn of(record: &Record) -> Self {
         let field = &record.field;
-        let name = field.long_name.clone().unwrap_or_else(|| field.name.replace('_', " "));
+        let name = text::short_name(field.long_name.as_deref().unwrap_or(&field.name));
         let units = pretty_units(field.units.as_deref().unwrap_or_default());
         let logarithmic = record.transform == Transform::Log10;
         let warm = ["K", "°C"].contains(&units.as_str());
@@ -187,7 +191,7 @@ impl<'a> Report<'a> {
                 "config" => text::escape(self.config.as_deref().unwrap_or_default()),
                 // A `<` could end the element that holds the data.
                 "data" => data.to_string().replace('<', "\\u003c"),
-                "script" => include_str!("script.js").to_owned(),
+                "script" => SCRIPT.to_owned(),
                 other => format!("{{{{{other}}}}}"),
             }
         };

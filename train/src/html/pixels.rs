@@ -37,10 +37,11 @@ pub(super) fn typical(report: &Report) -> Vec<Pixel> {
         ((r - row) / row).hypot((c - column) / column)
     };
     let share = mask.nodes.iter().map(|pixel| missing(*pixel)).sum::<f64>() / mask.nodes.len() as f64;
+    let usual = |pixel: usize| (missing(pixel) - share).abs() < 0.1;
     type Merit<'a> = &'a dyn Fn(usize) -> f64;
     let wanted: [(&str, Merit); 4] = [
-        // Gaps as many as elsewhere, for its variance tells nothing where nothing is seen.
-        ("most variable", &|pixel| if missing(pixel) <= share + 0.1 { variance(pixel) } else { -1.0 }),
+        // With about as many gaps as elsewhere: what is filled in shows, and so does what is seen.
+        ("most variable", &|pixel| if usual(pixel) { variance(pixel) } else { -1.0 }),
         ("most often missing", &missing),
         ("least often missing", &|pixel| -missing(pixel)),
         ("in the middle", &|pixel| -distance(pixel)),

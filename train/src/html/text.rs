@@ -90,6 +90,18 @@ pub(super) fn score_table(scores: &[Score], units: &str) -> String {
     )
 }
 
+/// A name that fits beside an axis: `name` up to what only explains it.
+pub(super) fn short_name(name: &str) -> String {
+    const LONGEST: usize = 48;
+    let end = name.find([',', ';', '(', '[']).filter(|end| *end > 0).unwrap_or(name.len());
+    let short = name[..end].trim().replace('_', " ");
+    match short.char_indices().nth(LONGEST) {
+        // The last whole word before the limit.
+        Some((limit, _)) => short[..limit].rsplit_once(' ').map_or(&short[..limit], |(words, _)| words).to_owned(),
+        None => short,
+    }
+}
+
 /// CF units as people write them: `milligram m-3` as `mg m⁻³`.
 pub fn pretty_units(units: &str) -> String {
     const NAMES: [(&str, &str); 9] = [
@@ -146,6 +158,13 @@ mod tests {
         ] {
             assert_eq!(pretty_units(cf), expected, "{cf}");
         }
+    }
+
+    #[test]
+    fn names_are_cut_where_they_explain_themselves() {
+        assert_eq!(short_name("8-day mean chlorophyll-a, MODIS (time = first day)"), "8-day mean chlorophyll-a");
+        assert_eq!(short_name("sea_surface_temperature"), "sea surface temperature");
+        assert_eq!(short_name(&"temperature ".repeat(9)), "temperature temperature temperature temperature");
     }
 
     #[test]
