@@ -94,7 +94,7 @@ fn frames_are_left_out_of_a_page_that_would_be_too_large() {
     let (place, time, observed) = (place(), time(40), observed(40));
     let report = report(&place, &time, &observed, &observed);
     let whole = report.page_of(LARGEST).expect("a page");
-    assert!(!whole.contains("to keep this page small") && data(&whole)["views"][0]["forecast"] == 3);
+    assert!(!whole.contains("To keep this page small") && data(&whole)["views"][0]["forecast"] == 3);
     let page = report.page_of(400).expect("a page");
     assert!(page.contains("it shows every 2nd frame"), "{}", layers::stride(&report, 400));
     let view = &data(&page)["views"][0];
