@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 folder = pathlib.Path(sys.argv[1])
-for name in ["config.toml", "imputed.nc", "loss.png", "maps.png", "metrics.json", "series.png"]:
+for name in ["config.toml", "imputed.nc", "loss.png", "maps.png", "metrics.json", "report.html", "series.png"]:
     assert (folder / name).is_file(), f"{name}: expected among {sorted(f.name for f in folder.iterdir())}"
 json.loads((folder / "metrics.json").read_text())
 for picture in folder.glob("*.png"):

@@ -59,7 +59,7 @@ fn truth(frame: usize, (row, column): (usize, usize)) -> f32 {
 }
 
 fn hidden(frame: usize, (row, column): (usize, usize)) -> bool {
-    (frame + row + column) % 3 == 0
+    (frame + row + column).is_multiple_of(3)
 }
 
 /// A page about concentrations on a small grid with one pixel of land, rows running either way.

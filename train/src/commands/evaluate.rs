@@ -134,6 +134,12 @@ impl Evaluate {
                 window.filled.view(field, window.name.clone(), &window.seen, Some(&field.values))
             })
             .collect();
+        let own = rows.iter().filter(|row| row.method == rows[0].method);
+        let error = |row: &Row| {
+            let label = format!("mean error with {:.0} % hidden", 100.0 * row.rate);
+            (label, format!("{:.4} {}", row.scores.mae, page.score_units))
+        };
+        page.highlights = own.map(error).collect();
         page.scores = report::scores(rows);
         let weights = trained::file(&self.weights);
         page.loss = report::steps_beside(&weights);

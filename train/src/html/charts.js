@@ -49,7 +49,7 @@ function axes(place, { height, x, y, xTicks, label, xLabel, logarithmic }) {
   const width = Math.max(280, place.clientWidth || 1000);
   const count = height < 260 ? 4 : 6;
   const yTicks = ticksOf(y[0], y[1], logarithmic, count);
-  const left = 22 + 7.2 * Math.max(...yTicks.map((t) => number(t).length), 2);
+  const left = 30 + 7.2 * Math.max(...yTicks.map((t) => number(t).length), 2);
   const box = { left, right: width - 14, top: 10, bottom: height - (xLabel ? 46 : 28) };
   const on = logarithmic ? Math.log : (v) => v;
   const across = (v) => box.left + ((v - x[0]) / (x[1] - x[0] || 1)) * (box.right - box.left);

@@ -21,6 +21,7 @@ impl Report<'_> {
     /// # Errors
     /// [`Error::File`] when a file cannot be written.
     pub fn plots(&self, folder: &Path) -> Result<()> {
+        let ranges = Ranges::of(self, &Grid::new(self.place)?, 1);
         for view in &self.views {
             let name = if self.views.len() > 1 { format!("{}-", file_name(&view.name)) } else { String::new() };
             let frames = view.time.dates.len();
@@ -28,7 +29,7 @@ impl Report<'_> {
                 let frame = i * (frames - 1) / (FRAMES.min(frames) - 1).max(1);
                 let date = view.time.dates[frame].to_string();
                 let path = folder.join(format!("maps-{name}{date}-frame-{frame}.png"));
-                self.map_picture(view, frame, &format!("{}, {date}", self.title), &path)?;
+                self.draw_maps(view, frame, &ranges, &format!("{}, {date}", self.title), &path)?;
             }
             for pixel in typical(self) {
                 let path = folder.join(format!("series-{name}{}.png", file_name(pixel.why)));
@@ -49,8 +50,12 @@ impl Report<'_> {
     /// # Errors
     /// [`Error::File`] when the file cannot be written, [`Error::Input`] for a grid that is no map.
     pub fn map_picture(&self, view: &View, frame: usize, heading: &str, path: &Path) -> Result<()> {
-        let mask = &self.place.mask;
         let ranges = Ranges::of(self, &Grid::new(self.place)?, 1);
+        self.draw_maps(view, frame, &ranges, heading, path)
+    }
+
+    fn draw_maps(&self, view: &View, frame: usize, ranges: &Ranges, heading: &str, path: &Path) -> Result<()> {
+        let mask = &self.place.mask;
         let land: Vec<bool> = mask.sea.iter().map(|sea| !sea).collect();
         let size = mask.sea.len();
         let part = |field: &[f32]| field[frame * size..(frame + 1) * size].to_vec();
@@ -61,26 +66,25 @@ impl Report<'_> {
             cells.map(|(value, seen)| if seen.is_nan() { value } else { f32::NAN }).collect()
         };
         let place = |value: f32| if self.quantity.logarithmic { value.log10() } else { value };
-        let mut fields = vec![("Observed", observed.clone(), ranges.value.clone())];
-        fields.push((&view.estimate_name, estimate.clone(), ranges.value.clone()));
+        let mut fields = vec![
+            ("Observed", observed.clone(), &ranges.value),
+            (view.estimate_name.as_str(), estimate.clone(), &ranges.value),
+        ];
         if let Some(truth) = view.truth {
             let whole = hidden(truth).into_iter().zip(&observed);
             let whole = whole.map(|(truth, seen)| if seen.is_nan() { truth } else { *seen }).collect();
-            fields.push(("Truth", whole, ranges.value.clone()));
+            fields.push(("Truth", whole, &ranges.value));
         }
-        if let (Some(truth), Some(scale)) = (view.truth, ranges.error) {
+        if let (Some(truth), Some(scale)) = (view.truth, &ranges.error) {
             let pairs = hidden(truth).into_iter().zip(&estimate);
             fields.push(("Error", pairs.map(|(truth, found)| place(*found) - place(truth)).collect(), scale));
         }
-        if let (Some(spread), Some(scale)) = (view.spread, ranges.spread) {
+        if let (Some(spread), Some(scale)) = (view.spread, &ranges.spread) {
             fields.push(("Spread", hidden(spread), scale));
         }
-        let panel =
-            |(title, values, scale): &(&str, Vec<f32>, Scale)| (title.to_string(), values.clone(), scale.clone());
-        let fields: Vec<(String, Vec<f32>, Scale)> = fields.iter().map(panel).collect();
         let panels: Vec<Panel> = fields
             .iter()
-            .map(|(title, values, scale)| Panel { title, values, land: &land, scale: scale.clone() })
+            .map(|(title, values, scale)| Panel { title, values, land: &land, scale: (*scale).clone() })
             .collect();
         drawn(path, picture::maps(path, &panels, 2, &self.place.latitude, &self.place.longitude, heading))
     }
