@@ -132,7 +132,7 @@ function drawSeries() {
   }
   if (low) svg("path", { class: "band", d: band(low.map((v, i) => [across(times[i]), up(v), up(high[i])])) }, root);
   svg("path", { class: "line", d: path(points(estimate)) }, root);
-  const radius = Math.min(3.4, Math.max(1.4, (0.4 * (box.right - box.left)) / times.length));
+  const radius = Math.min(3.4, Math.max(2, (0.4 * (box.right - box.left)) / times.length));
   const marks = (values, name) => points(values ?? []).forEach(([cx, cy]) =>
     Number.isFinite(cy) && svg("circle", { class: name, cx: cx.toFixed(1), cy: cy.toFixed(1), r: radius }, root));
   marks(truth, "circle");

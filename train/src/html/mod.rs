@@ -153,7 +153,7 @@ impl<'a> Report<'a> {
         let config = toml::to_string(&trained.config).map_err(|error| Error::Fault(error.to_string()))?;
         let quantity = Quantity::of(record);
         Ok(Report {
-            title: quantity.name.clone(),
+            title: text::capital(&quantity.name),
             lead: String::new(),
             score_units: quantity.score_units(),
             quantity,

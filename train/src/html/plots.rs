@@ -77,16 +77,21 @@ impl Report<'_> {
         }
         if let (Some(truth), Some(scale)) = (view.truth, &ranges.error) {
             let pairs = hidden(truth).into_iter().zip(&estimate);
-            fields.push(("Error", pairs.map(|(truth, found)| place(*found) - place(truth)).collect(), scale));
+            fields.push((
+                "Error on the hidden cells",
+                pairs.map(|(truth, found)| place(*found) - place(truth)).collect(),
+                scale,
+            ));
         }
         if let (Some(spread), Some(scale)) = (view.spread, &ranges.spread) {
-            fields.push(("Spread", hidden(spread), scale));
+            fields.push(("Spread on the hidden cells", hidden(spread), scale));
         }
         let panels: Vec<Panel> = fields
             .iter()
             .map(|(title, values, scale)| Panel { title, values, land: &land, scale: (*scale).clone() })
             .collect();
-        drawn(path, picture::maps(path, &panels, 2, &self.place.latitude, &self.place.longitude, heading))
+        let columns = if mask.width > 4 * mask.height { 1 } else { 2 };
+        drawn(path, picture::maps(path, &panels, columns, &self.place.latitude, &self.place.longitude, heading))
     }
 
     /// Draws the series of `view` at a pixel, row * width + column: observed, estimate, interval, truth.
@@ -119,7 +124,8 @@ impl Report<'_> {
             marks.push(Mark::Points { label: "truth", hue: 1, x: &x, y: truth });
         }
         let (row, column) = (pixel / mask.width, pixel % mask.width);
-        let heading = format!("{:.2}° N, {:.2}° E", self.place.latitude[row], self.place.longitude[column]);
+        let latitude = degrees(self.place.latitude[row], ['S', 'N']);
+        let heading = format!("{latitude} {}", degrees(self.place.longitude[column], ['W', 'E']));
         let label = self.quantity.label(&self.quantity.name);
         let x_axis = Axis { label: "year", logarithmic: false };
         let y_axis = Axis { label: &label, logarithmic: self.quantity.logarithmic };
@@ -176,6 +182,12 @@ pub fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
 
 fn drawn(path: &Path, result: std::io::Result<()>) -> Result<()> {
     result.map_err(|error| Error::file(path, error))
+}
+
+/// Degrees with the letter of their side, within half a turn.
+fn degrees(value: f64, sides: [char; 2]) -> String {
+    let turned = (value + 180.0).rem_euclid(360.0) - 180.0;
+    format!("{:.2}°{}", turned.abs(), sides[usize::from(turned >= 0.0)])
 }
 
 /// `name` in letters, digits and hyphens.

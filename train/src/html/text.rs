@@ -90,6 +90,12 @@ pub(super) fn score_table(scores: &[Score], units: &str) -> String {
     )
 }
 
+/// `text` with its first letter a capital.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// A name that fits beside an axis: `name` up to what only explains it.
 pub(super) fn short_name(name: &str) -> String {
     const LONGEST: usize = 48;
@@ -164,6 +170,7 @@ mod tests {
     fn names_are_cut_where_they_explain_themselves() {
         assert_eq!(short_name("8-day mean chlorophyll-a, MODIS (time = first day)"), "8-day mean chlorophyll-a");
         assert_eq!(short_name("sea_surface_temperature"), "sea surface temperature");
+        assert_eq!((capital("åland"), capital("")), ("Åland".into(), String::new()));
         assert_eq!(short_name(&"temperature ".repeat(9)), "temperature temperature temperature temperature");
     }
 
