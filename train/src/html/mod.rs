@@ -148,7 +148,7 @@ impl<'a> Report<'a> {
     /// results are for the caller to add.
     ///
     /// # Errors
-    /// What the engine says, and [`Error::Fault`](crate::Error::Fault) for a configuration that cannot be written.
+    /// What the engine says, and [`Error::Fault`] for a configuration that cannot be written.
     pub fn of(trained: &Trained, record: &'a Record) -> Result<Self> {
         let config = toml::to_string(&trained.config).map_err(|error| Error::Fault(error.to_string()))?;
         let quantity = Quantity::of(record);
@@ -171,7 +171,7 @@ impl<'a> Report<'a> {
     /// The page, of at most about [`LARGEST`] bytes.
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) when the grid's coordinates cannot be drawn as a map.
+    /// [`Error::Input`] when the grid's coordinates cannot be drawn as a map.
     pub fn page(&self) -> Result<String> {
         self.page_of(LARGEST)
     }
@@ -201,7 +201,7 @@ impl<'a> Report<'a> {
     /// Writes the page, whole or not at all.
     ///
     /// # Errors
-    /// As [`Report::page`], and [`Error::File`](crate::Error::File) when it cannot be written.
+    /// As [`Report::page`], and [`Error::File`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let page = self.page()?;
         atomic::write(path, |file| file.write_all(page.as_bytes()))
