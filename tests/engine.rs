@@ -45,8 +45,8 @@ fn step(parameters: &mut Parameters, seed: u64) -> Result<f64> {
         let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(low..1.0)).collect();
         Tensor::from_f64(&device, shape, &values, DType::F32)
     };
-    let (planes, target) = (draw([f, b, t, n], -1.0)?, draw([b, t, n, c], -1.0)?);
-    let mask = draw([b, t, n, c], 0.0)?;
+    let (planes, target) = (draw([f, b, t, n], -1.0)?, draw([b, n, t, c], -1.0)?);
+    let mask = draw([b, n, t, c], 0.0)?;
     let tape = Tape::start()?;
     let p = |name: &str| parameters.get(name);
     let weights = TemporalWeights {

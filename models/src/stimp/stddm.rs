@@ -222,7 +222,7 @@ impl Stddm {
         ops::reshape(&ops::spmm(&self.region.graph, &ops::reshape(&own, [1, n, k])?)?, [n, k])
     }
 
-    /// From h `[b, t, n, c]` to the prediction, or to the loss with `(values, mask)`.
+    /// From h `[b, n, t, c]` to the prediction, or to the loss with `(values, mask)`.
     fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
         let weights = SpatialWeights {
             embedding: self.node_embedding()?,
@@ -246,8 +246,8 @@ impl Stddm {
 
     /// The spatial half from small operations.
     fn composed_spatial(&self, h: &Tensor, w: &SpatialWeights) -> Result<Tensor> {
-        let (b, t, n, c) = (h.shape()[0], h.shape()[1], h.shape()[2], h.shape()[3]);
-        let h = ops::reshape(h, [b * t, n, c])?;
+        let (b, n, t, c) = (h.shape()[0], h.shape()[1], h.shape()[2], h.shape()[3]);
+        let h = ops::reshape(&ops::permute(h, &[0, 2, 1, 3])?, [b * t, n, c])?;
         let mut mixed = ops::node_linear(&ops::spmm(&self.region.graph, &h)?, &w.embedding, &w.pool)?;
         if self.options.spatial_linear {
             let (weight, bias) = self.pair("spatial_encoding.linear")?;

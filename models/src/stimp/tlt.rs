@@ -7,7 +7,7 @@ use isobath_engine::{Result, Tensor};
 /// Added to the variance in every norm, PyTorch's default.
 pub(crate) const EPS: f32 = 1e-5;
 
-/// The temporal block on planes `[f, b, t, n]` and shift `[b, t, c]`, result `[b, t, n, c]`.
+/// The temporal block on planes `[f, b, t, n]` and shift `[b, t, c]`, result `[b, n, t, c]`.
 pub fn composed(planes: &Tensor, shift: &Tensor, w: &TemporalWeights, options: &Options) -> Result<Tensor> {
     let &[f, b, t, n] = planes.shape().dims() else {
         return ops::temporal_block(planes, shift, w, options.heads, EPS); // which says what is wrong
@@ -28,7 +28,7 @@ pub fn composed(planes: &Tensor, shift: &Tensor, w: &TemporalWeights, options: &
             norm(&ops::linear(&up, &w.down.0, Some(&w.down.1))?, &w.norm2)?
         }
     };
-    ops::permute(&ops::reshape(&x, [b, n, t, c])?, &[0, 2, 1, 3])
+    ops::reshape(&x, [b, n, t, c])
 }
 
 fn norm(x: &Tensor, w: &(Tensor, Tensor)) -> Result<Tensor> {
