@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use isobath_engine::checkpoint::{self, State};
-use isobath_engine::weights::Weights;
 use isobath_engine::{DType, Device};
 use isobath_models::stimp::stddm::Stddm;
 use serde::de::DeserializeOwned;
@@ -50,8 +49,8 @@ impl Trained {
     /// arrays are not those of its configuration.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let path = file(path);
-        let file = Weights::open(&path)?;
-        let metadata = file.metadata();
+        // The version first: a newer one may describe its model in other words.
+        let metadata = checkpoint::state(&path)?.metadata;
         match metadata.get("model").map(String::as_str) {
             Some(MODEL) => {}
             found => {

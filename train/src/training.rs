@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use isobath_engine::Tape;
 use isobath_engine::adam::largest_gradient;
+use isobath_engine::checkpoint;
 use isobath_engine::random::PhiloxKey;
 use isobath_models::stimp::stddm::Batch;
 use rand::RngExt;
@@ -17,7 +18,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Hiding;
-use crate::data::{masks, windows};
+use crate::data::{atomic, masks, windows};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::{self, Trained};
@@ -25,6 +26,9 @@ use crate::{Error, Result, interrupt};
 
 /// Name of the file of [`Step`]s, a line of JSON each.
 pub const METRICS: &str = "metrics.jsonl";
+
+/// A loss that rounding alone explains, on the model's scale of about 1: that of pixels that never change.
+const ROUNDING: f64 = 1e-6;
 
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,9 +49,8 @@ pub struct Step {
 /// writes the weights and the metrics into `folder`.
 ///
 /// # Errors
-/// [`Error::Input`] when the window is longer than the training record, [`Error::Interrupted`] on Ctrl-C, and
-/// [`Error::Fault`] when the loss or the gradient is not finite; in the last two a whole checkpoint is in `folder`, but
-/// for a training that fails before its first.
+/// [`Error::Input`] when the window is longer than the training record or the training diverges, which leaves the
+/// last checkpoint as it is; [`Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
 pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Vec<Step>> {
     let settings = trained.config.train.clone();
     let starts = windows::starts(&record.train, settings.window, 1, "training")?;
@@ -64,17 +67,19 @@ pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Ve
             ordered = Some(epoch);
         }
         let batch = &order[place * settings.batch..order.len().min((place + 1) * settings.batch)];
-        let step = match advance(trained, record, batch, epoch) {
-            Ok(step) => step,
-            Err(error) => {
-                log.flush()?;
-                return Err(error);
-            }
-        };
+        let step = advance(trained, record, batch, epoch)?;
+        if !(step.loss.is_finite() && step.gradient_norm.is_finite()) {
+            log.flush()?;
+            return Err(diverged(trained, &step, "", &checkpoint));
+        }
         log.write(step)?;
+        let epoch_ends = (trained.step + 1).is_multiple_of(per_epoch);
+        if epoch_ends && log.stands_still(epoch) {
+            log.flush()?;
+            return Err(diverged(trained, &step, "no step of the epoch had a gradient, ", &checkpoint));
+        }
         trained.step += 1;
         progress.at(trained.step, || format!("epoch {}  loss {:.5}", epoch + 1, step.loss));
-        let epoch_ends = trained.step.is_multiple_of(per_epoch);
         let due = epoch_ends && (epoch + 1).is_multiple_of(settings.checkpoint_every as u64);
         let stop = interrupt::requested() && trained.step < total;
         if due || stop || trained.step == total {
@@ -135,6 +140,7 @@ impl Draw {
     }
 }
 
+/// One step; one whose loss or gradient is not finite leaves the parameters as they are.
 fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) -> Result<Step> {
     let draw = Draw::new(trained, record, batch);
     let settings = &trained.config.train;
@@ -151,28 +157,34 @@ fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) 
     let gradients = tape.backward(&loss)?;
     let mut adam = settings.adam();
     adam.lr *= settings.decline().factor(epoch as usize);
-    if !value.is_finite() {
-        return Err(diverged(trained, epoch, adam.lr, value));
-    }
-    let report = adam.step(&mut trained.model.parameters, &gradients)?;
-    if !report.gradient_norm.is_finite() {
-        return Err(diverged(trained, epoch, adam.lr, value));
-    }
-    let gradient_norm = report.gradient_norm;
+    let gradient_norm = match value.is_finite() {
+        true => adam.step(&mut trained.model.parameters, &gradients)?.gradient_norm,
+        false => f64::NAN,
+    };
     Ok(Step { step: trained.step, epoch, loss: value, lr: adam.lr, gradient_norm })
 }
 
-fn diverged(trained: &Trained, epoch: u64, lr: f64, loss: f64) -> Error {
+/// Says where a training failed, and which weights are left of it.
+fn diverged(trained: &Trained, step: &Step, how: &str, checkpoint: &Path) -> Error {
+    let Step { step, epoch, loss, lr, .. } = step;
     let largest = match largest_gradient(&trained.model.parameters) {
-        Ok((name, value)) => format!("the largest gradient is {value:e}, in {name}"),
+        Ok((name, value)) => format!("largest gradient {value:e}, in {name}"),
         Err(error) => error.to_string(),
     };
-    Error::Fault(format!(
-        "the training diverged at step {} (epoch {}): loss {loss}, learning rate {lr:e}; {largest}; \
-         a smaller train.lr or train.max_norm may help",
-        trained.step,
+    let kept = match checkpoint::state(checkpoint) {
+        Ok(state) => format!("{} keeps the weights after {} steps", checkpoint.display(), state.step),
+        Err(_) => "no weights were written yet".into(),
+    };
+    Error::Input(format!(
+        "the training diverged at step {step} (epoch {}): {how}loss {loss}, learning rate {lr:e}, {largest}; \
+         a smaller train.lr may help; {kept}",
         epoch + 1
     ))
+}
+
+fn write_line(file: &mut impl Write, step: &Step) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, step)?;
+    writeln!(file)
 }
 
 /// The file of metrics, and all steps in it.
@@ -194,16 +206,20 @@ impl Log {
             steps.extend(lines.map_while(|line| serde_json::from_str::<Step>(&line.ok()?).ok()));
             steps.retain(|step| step.step < next);
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(failed)?;
-        let mut log = Log { file: BufWriter::new(file), path, steps: Vec::new() };
-        steps.into_iter().try_for_each(|step| log.write(step))?;
-        log.flush()?;
-        Ok(log)
+        // What is kept of an earlier run must outlive a failure here.
+        atomic::write(&path, |file| steps.iter().try_for_each(|step| write_line(file, step)))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
+        Ok(Log { file: BufWriter::new(file), path, steps })
+    }
+
+    /// Whether no step of `epoch` had a gradient, although there was something to learn: every unit is saturated.
+    fn stands_still(&self, epoch: u64) -> bool {
+        let steps = || self.steps.iter().rev().take_while(|step| step.epoch == epoch);
+        steps().all(|step| step.gradient_norm == 0.0) && steps().any(|step| step.loss > ROUNDING)
     }
 
     fn write(&mut self, step: Step) -> Result<()> {
-        let line = serde_json::to_string(&step).map_err(|error| Error::Fault(error.to_string()))?;
-        writeln!(self.file, "{line}").map_err(|error| Error::file(&self.path, error))?;
+        write_line(&mut self.file, &step).map_err(|error| Error::file(&self.path, error))?;
         self.steps.push(step);
         Ok(())
     }
