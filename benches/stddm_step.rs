@@ -55,8 +55,15 @@ fn main() -> Result<()> {
     }
     println!("tensors at most {:.0} MB   peak resident {:.0} MB", used.high_water as f64 / 1e6, peak);
     for launches in device.profile().iter().take(12) {
-        let mean = launches.time.as_secs_f64() * 1e3 / launches.calls as f64;
-        println!("{:<28} {:>5} calls   mean {mean:8.3} ms", launches.kernel, launches.calls);
+        let seconds = launches.time.as_secs_f64();
+        println!(
+            "{:<28} {:>5} calls   mean {:8.3} ms   {:6.1} GFLOP/s   {:6.1} GB/s",
+            launches.kernel,
+            launches.calls,
+            seconds * 1e3 / launches.calls as f64,
+            launches.cost.flops as f64 / seconds / 1e9,
+            launches.cost.bytes as f64 / seconds / 1e9,
+        );
     }
     Ok(())
 }

@@ -157,3 +157,12 @@ fn what_the_loss_did_not_reach_has_no_gradient() -> Result<()> {
     assert_eq!(error, "tape: a tensor [3] that is no leaf has no gradient");
     Ok(())
 }
+
+#[test]
+fn an_operation_on_numbers_refuses_indices() -> Result<()> {
+    let device = Device::cpu();
+    let index = Tensor::from_slice(&device, [2], &[1u32, 2])?;
+    let error = ops::square(&index).err().map(|e| e.to_string());
+    assert_eq!(error.as_deref(), Some("unary: input 0: expected f32 or f64, found u32 [2] on cpu"));
+    Ok(())
+}
