@@ -29,7 +29,7 @@ impl<'a> Baselines<'a> {
         let known = || (0..seen.len()).filter(|cell| seen[*cell]);
         let mean = known().map(|cell| f64::from(values[cell])).sum::<f64>() / known().count().max(1) as f64;
         // A node that is never seen takes the mean of the field.
-        let means = window_mean(&values[..], seen, &vec![mean as f32; nodes])[..nodes].to_vec();
+        let means = window_mean(values, seen, &vec![mean as f32; nodes])[..nodes].to_vec();
         let mut seasons = vec![("monthly climatology", Season::Month)];
         if record.field.time.typical_step().is_some_and(|days| days < MONTHLY) {
             seasons.push(("8-day climatology", Season::EightDays));
