@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use isobath_engine::Device;
 use serde_json::json;
 
-use super::{hide, report};
+use super::{hide, history, report};
 use crate::config::{self, Config};
 use crate::data::heldout::HeldOut;
 use crate::record::Record;
@@ -95,7 +95,8 @@ impl Evaluate {
         println!("{}", evaluating::table(&rows, &scale));
         if let Some(path) = &self.json {
             let step = trained.map(|trained| trained.step);
-            report::write_json(path, &json!({ "scale": scale, "rows": rows, "step": step, "config": config }))?;
+            let table = json!({ "command": history(), "scale": scale, "rows": rows, "step": step, "config": config });
+            report::write_json(path, &table)?;
         }
         Ok(())
     }
