@@ -59,7 +59,7 @@ impl Weights {
         self.metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 
-    /// Compares the arrays' bytes with the checksum that [`write`] put among the metadata; a file without one passes.
+    /// Compares the arrays' bytes with the checksum that [`write()`] put among the metadata; a file without one passes.
     ///
     /// # Errors
     /// When the bytes are not those that were written.

@@ -1,6 +1,6 @@
 //! `spmm`: a sparse matrix times the nodes of every sample, which gathers over a graph's neighbours.
 //!
-//! y[b, i, :] = base[b, i, :] + sum_e w[e] x[b, neighbours[e], :] for e in offsets[i]..offsets[i + 1] (compressed sparse
+//! `y[b, i, :] = base[b, i, :] + sum_e w[e] x[b, neighbours[e], :]` for e in `offsets[i]..offsets[i + 1]` (compressed sparse
 //! rows). Shapes: offsets u32 `[n + 1]`, neighbours u32 `[nnz]`, values `[nnz]` or absent (all ones), x, y and base
 //! (absent: zeros) `[b, n, c]`. The gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
 //! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeBounds;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isobath_engine::adam::Adam;
 use isobath_engine::schedule::Schedule;
@@ -39,12 +39,15 @@ pub struct Data {
     pub missing_threshold: f64,
     /// How many frames, from the first on, train and give the statistics; without a number, all.
     pub train_frames: Option<usize>,
+    /// An evaluation, as an `.npz` archive: it gives the sea pixels, and training sees none of its hidden cells.
+    pub heldout: Option<PathBuf>,
 }
 
 impl Default for Data {
     fn default() -> Self {
         let variable = String::new();
-        Data { variable, transform: None, missing_threshold: MISSING_THRESHOLD, train_frames: None }
+        let missing_threshold = MISSING_THRESHOLD;
+        Data { variable, transform: None, missing_threshold, train_frames: None, heldout: None }
     }
 }
 

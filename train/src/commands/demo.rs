@@ -2,11 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
 use isobath_models::stimp::options::Options;
-use isobath_models::stimp::sampler;
 use serde_json::json;
 
 use super::{history, make_folder, report};
@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::data::clouds::Clouds;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{MISSING_THRESHOLD, SeaMask, Series, Transform};
-use crate::evaluating::{Baselines, Row, rows, score, table};
+use crate::evaluating::{Baselines, Estimate, Row, score, table};
 use crate::imputing::{self, Filled};
 use crate::picture::{self, Axis, Chart, Colormap, Mark, Panel, Scale};
 use crate::record::Record;
@@ -68,8 +68,11 @@ impl Demo {
         let steps = training::train(&mut trained, &scene.record, &self.out)?;
         report::loss_curve(&self.out.join("loss.png"), &steps, "Training the demo model")?;
         let observed = &scene.record.series.observed;
+        let start = Instant::now();
         let samples = imputing::sample(&trained, &scene.record.series, observed)?;
-        let (rows, coverage) = scene.score(&samples, self.samples)?;
+        let model = Estimate::of_samples(&samples, self.samples, start.elapsed().as_secs_f64());
+        let rows = scene.score(model)?;
+        let coverage = rows[0].interval_90.map(|interval| interval.coverage);
         let filled = Filled::new(&scene.record, observed, samples, self.samples);
         let source = "STDDM (STIMP) on OSTIA monthly means under synthetic clouds".to_owned();
         filled.output(&scene.record, source, history()).write(&self.out.join("imputed.nc"))?;
@@ -78,7 +81,7 @@ impl Demo {
         let scale = imputing::scale_name(Transform::Identity, scene.record.field.units.as_deref());
         let metrics = json!({ "scale": scale, "rows": rows, "inside_5_to_95_percent": coverage });
         report::write_json(&self.out.join("metrics.json"), &metrics)?;
-        self.conclude(&rows, coverage, &scale);
+        self.conclude(&rows, coverage.unwrap_or(f64::NAN), &scale);
         Ok(())
     }
 
@@ -89,6 +92,7 @@ impl Demo {
                 transform: Some(Transform::Identity),
                 missing_threshold: MISSING_THRESHOLD,
                 train_frames: None,
+                heldout: None,
             },
             model: Options { channels: 16, ..Options::default() },
             train: config::Train {
@@ -156,18 +160,12 @@ impl Scene {
         Ok(Scene { truth, record, hidden })
     }
 
-    /// Scores on the hidden cells, and how much of the truth there lies inside the 5 to 95 % interval.
-    fn score(&self, samples: &[f32], count: usize) -> Result<(Vec<Row>, f64)> {
-        let mut summary = sampler::summarise(samples, count);
-        let (record, truth) = (&self.record, &self.truth.values);
-        let [climatology, lines, mean] = Baselines::new(record).fill(0..record.series.frames, &record.series.observed);
-        let scores = score(record, [summary.median, climatology, lines, mean], truth, &self.hidden)?;
-        record.place.scaling.restore(&mut summary.low);
-        record.place.scaling.restore(&mut summary.high);
-        let cells = (0..truth.len()).filter(|cell| self.hidden[*cell]);
-        let inside: Vec<bool> =
-            cells.map(|cell| (summary.low[cell]..=summary.high[cell]).contains(&truth[cell])).collect();
-        Ok((rows(share(&self.hidden), &[scores]), share(&inside)))
+    /// Scores of the model and the baselines on the hidden cells.
+    fn score(&self, model: Estimate) -> Result<Vec<Row>> {
+        let (record, observed) = (&self.record, &self.record.series.observed);
+        let mut estimates = vec![model];
+        estimates.extend(Baselines::new(record, observed).fill(0..record.series.frames, observed));
+        score(record, share(&self.hidden), estimates, &self.truth.values, &self.hidden)
     }
 
     /// The month whose cloudiness is nearest to the mean.

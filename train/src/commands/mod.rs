@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod evaluate;
+mod hide;
 mod impute;
 mod machine;
 mod report;
@@ -33,7 +34,8 @@ enum Command {
     Demo(demo::Demo),
     Train(train::Train),
     Impute(impute::Impute),
-    Evaluate(evaluate::Evaluate),
+    Hide(hide::Hide),
+    Evaluate(Box<evaluate::Evaluate>),
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
 }
@@ -72,6 +74,7 @@ fn obey(line: &CommandLine) -> Result<()> {
         Command::Demo(demo) => demo.run(&device),
         Command::Train(train) => train.run(&device),
         Command::Impute(impute) => impute.run(&device),
+        Command::Hide(hide) => hide.run(),
         Command::Evaluate(evaluate) => evaluate.run(&device),
         Command::Verify(verify) => verify.run(&device),
         Command::Doctor(doctor) => doctor.run(&device),

@@ -7,7 +7,6 @@ use isobath_engine::Device;
 
 use super::{make_folder, report};
 use crate::config::{Config, Decline};
-use crate::data::heldout::HeldOut;
 use crate::record::Record;
 use crate::trained::{self, Trained};
 use crate::{Error, Result, training};
@@ -61,7 +60,7 @@ struct Stddm {
     /// Seed of everything random
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Take the sea pixels from this evaluation, an .npz archive
+    /// Take the sea pixels from this evaluation, an .npz archive, and keep its hidden cells from the training
     #[arg(long, value_name = "FILE")]
     heldout: Option<PathBuf>,
     /// Folder of the weights, the configuration and the metrics
@@ -82,8 +81,7 @@ impl Train {
 impl Stddm {
     fn run(&self, device: &Device) -> Result<()> {
         let mut config = self.configuration()?;
-        let mask = self.heldout.as_deref().map(HeldOut::read).transpose()?.map(|heldout| heldout.mask);
-        let record = Record::to_train(&self.data, &config.data, mask)?;
+        let record = Record::to_train(&self.data, &config.data, None)?;
         config.data.transform = Some(record.transform);
         config.data.train_frames = Some(record.train.len());
         // Refuse a window that does not fit before anything is written.
@@ -123,6 +121,7 @@ impl Stddm {
         put(&mut config.train.schedule, &self.schedule);
         put(&mut config.train.seed, &self.seed);
         config.data.train_frames = self.train_frames.or(config.data.train_frames);
+        config.data.heldout = self.heldout.clone().or(config.data.heldout);
         if config.data.variable.is_empty() {
             return Err(Error::Input("expected a variable: --var NAME, or variable under [data] of --config".into()));
         }
