@@ -112,7 +112,7 @@ pub fn sum<T: Real>(n: usize, f: impl Fn(usize) -> T) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
-            lanes[l] = lanes[l] + lanes[l + width];
+            lanes[l] += lanes[l + width];
         }
         width /= 2;
     }
