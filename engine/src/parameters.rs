@@ -85,6 +85,16 @@ impl Builder {
         self
     }
 
+    /// Adds a linear layer: `name.weight` `[out, in]` drawn by `weight`, and `name.bias` `[out]` as PyTorch draws it.
+    pub fn linear(self, name: &str, [out, inner]: [usize; 2], weight: Init) -> Self {
+        self.add(format!("{name}.weight"), [out, inner], weight).add(format!("{name}.bias"), [out], Init::linear(inner))
+    }
+
+    /// Adds a normalisation: `name.weight` `[width]` of ones and `name.bias` `[width]` of zeros.
+    pub fn norm(self, name: &str, width: usize) -> Self {
+        self.add(format!("{name}.weight"), [width], Init::Ones).add(format!("{name}.bias"), [width], Init::Zeros)
+    }
+
     /// Allocates the parameters and draws their values.
     ///
     /// # Errors
@@ -164,6 +174,28 @@ impl Parameters {
     /// When there is none of that name.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         Ok(self.entry(name)?.tensor.clone())
+    }
+
+    /// `name.weight` and `name.bias`.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub fn pair(&self, name: &str) -> Result<(Tensor, Tensor)> {
+        Ok((self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?))
+    }
+
+    /// `values` as a tensor of the parameters' number type, where they live.
+    ///
+    /// # Errors
+    /// When the number of values is not the shape's.
+    pub fn tensor(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        match self.dtype() {
+            DType::F32 => Tensor::from_slice(self.device(), shape, values),
+            dtype => {
+                let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+                Tensor::from_f64(self.device(), shape, &values, dtype)
+            }
+        }
     }
 
     /// The parameter's gradient in the last backward pass; it shares the memory that the next pass writes.

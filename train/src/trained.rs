@@ -38,7 +38,7 @@ impl Trained {
     /// # Errors
     /// What the engine says, such as options that do not fit together or a memory limit.
     pub fn new(device: &Device, config: Config, place: Place) -> Result<Self> {
-        let region = place.region(device, &config.model)?;
+        let region = place.region(device, config.model.region())?;
         let model = Stddm::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
         Ok(Trained { config, place, model, step: 0 })
     }
