@@ -45,6 +45,8 @@ pub struct Parameters {
     pub(crate) gradients: Tensor,
     pub(crate) moments: [Tensor; 2],
     pub(crate) steps: u64,
+    /// The gradients of all steps together, where the optimiser never zeroes them.
+    pub(crate) gradient_sum: Option<Tensor>,
 }
 
 /// One parameter.
@@ -109,11 +111,7 @@ impl Builder {
             let what = format!("expected 1 to {} elements together, found {total}", u32::MAX);
             return Err(Error::Shape { op: "parameters", what });
         }
-        let flat = || -> Result<Tensor> {
-            let flat = Tensor::empty_in(device, [total], dtype, Region::Persistent)?;
-            fill(&flat, &vec![0.0; total]);
-            Ok(flat)
-        };
+        let flat = || zeros(device, total, dtype);
         let mut built = Parameters {
             entries: Vec::with_capacity(self.wanted.len()),
             index: HashMap::new(),
@@ -121,6 +119,7 @@ impl Builder {
             gradients: flat()?,
             moments: [flat()?, flat()?],
             steps: 0,
+            gradient_sum: None,
         };
         let mut start = 0;
         for (name, shape, init) in self.wanted {
@@ -158,6 +157,11 @@ impl Parameters {
     /// What a checkpoint holds: the values, then the two moments.
     pub(crate) fn flats(&self) -> [&Tensor; 3] {
         [&self.values, &self.moments[0], &self.moments[1]]
+    }
+
+    /// A region of zeros as long as the values.
+    pub(crate) fn another_flat(&self) -> Result<Tensor> {
+        zeros(self.device(), self.values.len(), self.dtype())
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
@@ -262,6 +266,12 @@ impl Parameters {
     pub fn to_vec(&self, name: &str) -> Result<Vec<f32>> {
         Ok(self.entry(name)?.tensor.to_f64()?.into_iter().map(|v| v as f32).collect())
     }
+}
+
+fn zeros(device: &Device, total: usize, dtype: DType) -> Result<Tensor> {
+    let flat = Tensor::empty_in(device, [total], dtype, Region::Persistent)?;
+    fill(&flat, &vec![0.0; total]);
+    Ok(flat)
 }
 
 /// Writes `values`, rounded to the tensor's type.
