@@ -8,7 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameters, fill};
-use crate::weights::{self, Weights, listed};
+use crate::weights::{self, CHECKSUM, Weights, listed};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub const VERSION: u64 = 1;
 const GROUPS: [&str; 3] = ["param", "moment1", "moment2"];
 /// Prefix of what an optimiser has added up that never zeroes its gradients.
 const SUM: &str = "gradient_sum";
-const RESERVED: [&str; 6] = ["format", "version", "step", "epoch", "seed", "optimizer_step"];
+const RESERVED: [&str; 7] = ["format", "version", "step", "epoch", "seed", "optimizer_step", CHECKSUM];
 
 /// Where a training stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,9 +79,7 @@ fn header(parameters: &Parameters, state: &State, with_moments: bool) -> HashMap
 /// model's parameters in their shapes; then `parameters` has not changed.
 pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State> {
     let file = Weights::open(path)?;
-    let mut metadata = file.metadata();
-    let state = read_header(&file, &mut metadata)?;
-    let steps = metadata.remove("optimizer_step").map(|steps| number(&file, "optimizer_step", &steps)).transpose()?;
+    let (state, steps) = read_header(&file)?;
     let groups = if steps.is_some() { &GROUPS[..] } else { &GROUPS[..1] };
     let mut names = file.names();
     let of = |name: &String, group: &str| name.starts_with(&format!("{group}/"));
@@ -95,6 +93,7 @@ pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State
         true => Some((file.group(SUM, parameters)?, parameters.another_flat()?)),
         false => None,
     };
+    file.check_sum()?;
     parameters.gradient_sum = sum.map(|(arrays, flat)| {
         parameters.entries().iter().zip(arrays).for_each(|(entry, values)| fill(&entry.part_of(&flat), &values));
         flat
@@ -110,11 +109,20 @@ pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State
         }
     }
     parameters.steps = steps.unwrap_or(0);
-    Ok(State { metadata, ..state })
+    Ok(state)
 }
 
-/// Takes the format's own entries but `optimizer_step` out of the metadata.
-fn read_header(file: &Weights, metadata: &mut BTreeMap<String, String>) -> Result<State> {
+/// Reads where the training stood and the caller's own entries, which may say what model to [`load`] into.
+///
+/// # Errors
+/// When the file cannot be read, its header is damaged, or it is of another format or of a newer version.
+pub fn state(path: impl AsRef<Path>) -> Result<State> {
+    Ok(read_header(&Weights::open(path)?)?.0)
+}
+
+/// The state, and the optimiser's steps if the file has moments.
+fn read_header(file: &Weights) -> Result<(State, Option<u64>)> {
+    let mut metadata = file.metadata();
     match metadata.remove("format") {
         Some(format) if format == FORMAT => {}
         Some(format) => return Err(file.error(format!("expected format {FORMAT}, found {format}"))),
@@ -129,7 +137,10 @@ fn read_header(file: &Weights, metadata: &mut BTreeMap<String, String>) -> Resul
         let what = format!("version {version} is newer than {VERSION}, the newest that this program reads");
         return Err(file.error(what));
     }
-    Ok(State { step: take("step")?, epoch: take("epoch")?, seed: take("seed")?, metadata: BTreeMap::new() })
+    let (step, epoch, seed) = (take("step")?, take("epoch")?, take("seed")?);
+    let steps = metadata.remove("optimizer_step").map(|steps| number(file, "optimizer_step", &steps)).transpose()?;
+    metadata.remove(CHECKSUM);
+    Ok((State { step, epoch, seed, metadata }, steps))
 }
 
 fn number(file: &Weights, key: &str, value: &str) -> Result<u64> {
@@ -282,6 +293,13 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             let what = complaint(&path, &mut parameters);
             assert!(what.starts_with("no whole safetensors file: ") && !what.contains('\n'), "{length}: {what}");
+        }
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            bytes[random.random_range(header..whole.len())] ^= 1 << random.random_range(0..8);
+            std::fs::write(&path, bytes).unwrap();
+            let what = complaint(&path, &mut parameters);
+            assert!(what.starts_with("the arrays are damaged: expected the checksum "), "{what}");
         }
         let mut refused = 0;
         for _ in 0..2000 {

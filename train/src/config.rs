@@ -186,7 +186,10 @@ impl Config {
     /// [`Error::File`] when it cannot be read; [`Error::Input`] with the line when a field is unknown or of the wrong
     /// type.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+        let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Error::Input(format!("{}: expected a TOML file, found one that is no text", path.display()))
+        })?;
         toml::from_str(&text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
             let number = text[..at].matches('\n').count();
@@ -214,14 +217,14 @@ impl Config {
         if let Some(complaint) = self.model.complaint() {
             return Err(Error::Input(format!("configuration, [model]: {complaint}")));
         }
-        within("data.missing_threshold", data.missing_threshold, 1e-9..=2.0, "above 0")?;
+        within("data.missing_threshold", data.missing_threshold, 1e-9..=2.0, "above 0 and at most 2")?;
         within("data.train_frames", data.train_frames.unwrap_or(1), 1.., "at least 1")?;
         within("train.window", train.window, 1.., "at least 1")?;
         within("train.missing_rate", train.missing_rate, 1e-9..1.0, "between 0 and 1")?;
         within("train.batch", train.batch, 1.., "at least 1")?;
         within("train.epochs", train.epochs, 1.., "at least 1")?;
-        within("train.lr", train.lr, f64::MIN_POSITIVE..=1e3, "above 0")?;
-        within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 or more")?;
+        within("train.lr", train.lr, f64::MIN_POSITIVE..=1e30, "above 0 and at most 1e30")?;
+        within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.max_norm", train.max_norm, f64::MIN_POSITIVE..=f64::MAX, "above 0")?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
         within("impute.samples", impute.samples, 1..=10_000, "1 to 10000")?;

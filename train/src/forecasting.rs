@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use isobath_engine::checkpoint::{self, State};
+use isobath_engine::parameters::Parameters;
 use isobath_engine::{DType, Device, Tape};
 use isobath_models::stimp::forecaster::{Batch, Forecaster};
 
@@ -121,8 +122,8 @@ fn split(frames: &Range<usize>, config: &Config) -> Result<(Vec<usize>, Vec<usiz
 ///
 /// # Errors
 /// [`Error::Input`] when the record has other nodes than the forecaster, window and horizon are longer than the training
-/// frames, or nothing is observed in the validation frames; [`Error::Interrupted`] on Ctrl-C and [`Error::Fault`] when
-/// the training diverges; then a whole checkpoint is in `folder`, but for a training that fails before its first.
+/// frames, or nothing is observed in the validation frames, or the training diverges, which leaves the last checkpoint
+/// as it is; [`Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
 pub fn train_forecaster(
     trained: &mut TrainedForecaster,
     imputed: &Series,
@@ -140,10 +141,10 @@ pub fn train_forecaster(
     }
     let (starts, validation) = split(&frames, &trained.config)?;
     let Train { batch, epochs, seed, checkpoint_every, .. } = trained.config.train;
-    let course = Course { starts, batch, epochs, seed, checkpoint_every };
+    let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint: folder.join(FILE) };
     let mut training = Forecasting::new(trained, imputed, validation, folder)?;
     let steps = run(&mut training, &course, folder)?;
-    training.take_best(course.epochs as u64)?;
+    training.take_best(&course)?;
     Ok(steps)
 }
 
@@ -169,9 +170,9 @@ impl<'a> Forecasting<'a> {
         let path = training.best_path();
         if training.trained.step > 0 && path.exists() {
             // Best weights newer than the checkpoint do no harm: the steps between are done again with the same bits.
-            let metadata = isobath_engine::weights::Weights::open(&path)?.metadata();
-            let number = |key: &str| metadata.get(key).and_then(|text| text.parse::<f64>().ok());
-            training.best = number("epoch").map(|epoch| epoch as u64).zip(number(VALIDATION));
+            let state = checkpoint::state(&path)?;
+            let error = state.metadata.get(VALIDATION).and_then(|text| text.parse().ok());
+            training.best = error.map(|error| (state.epoch, error));
         }
         Ok(training)
     }
@@ -212,13 +213,13 @@ impl<'a> Forecasting<'a> {
     }
 
     /// Ends the training with the best weights.
-    fn take_best(&mut self, epochs: u64) -> Result<()> {
+    fn take_best(&mut self, course: &Course) -> Result<()> {
         let path = self.best_path();
         if self.validation.is_empty() || !path.exists() {
             return Ok(());
         }
         checkpoint::load(&path, &mut self.trained.model.parameters)?;
-        self.trained.save(&self.folder.join(FILE), epochs)?;
+        self.trained.save(&course.checkpoint, course.epochs as u64)?;
         std::fs::remove_file(&path).map_err(|error| Error::file(&path, error))
     }
 }
@@ -246,7 +247,7 @@ impl Training for Forecasting<'_> {
             return Ok(None);
         }
         let error = self.validation_error()?;
-        let best = self.best.filter(|(_, best)| error >= *best);
+        let best = self.best.filter(|(_, best)| error.total_cmp(best).is_ge());
         match best {
             Some((best, _)) => self.trained.stopped_early = epoch >= best + self.trained.config.train.patience as u64,
             None => {
@@ -260,7 +261,11 @@ impl Training for Forecasting<'_> {
         Ok(Some(error))
     }
 
-    fn save(&self, epoch: u64) -> Result<()> {
-        self.trained.save(&self.folder.join(FILE), epoch)
+    fn parameters(&self) -> &Parameters {
+        &self.trained.model.parameters
+    }
+
+    fn save(&self, path: &Path, epoch: u64) -> Result<()> {
+        self.trained.save(path, epoch)
     }
 }

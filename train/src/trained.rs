@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use isobath_engine::checkpoint::{self, State};
-use isobath_engine::weights::Weights;
 use isobath_engine::{DType, Device};
 use isobath_models::stimp::stddm::Stddm;
 use serde::Serialize;
@@ -71,7 +70,8 @@ impl Trained {
 
 /// The configuration and the place that a weights file of `model` carries.
 pub(crate) fn surroundings<C: DeserializeOwned>(path: &Path, model: &str) -> Result<(C, Place)> {
-    let metadata = Weights::open(path)?.metadata();
+    // The version first: a newer one may describe its model in other words.
+    let metadata = checkpoint::state(path)?.metadata;
     match metadata.get("model") {
         Some(found) if found == model => Ok((entry(path, &metadata, "config")?, entry(path, &metadata, "place")?)),
         found => {

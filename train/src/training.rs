@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use isobath_engine::adam::{Adam, largest_gradient};
+use isobath_engine::checkpoint;
 use isobath_engine::parameters::Parameters;
 use isobath_engine::random::PhiloxKey;
 use isobath_engine::{Tape, Tensor};
@@ -18,7 +19,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Hiding, Train};
-use crate::data::{masks, windows};
+use crate::data::{atomic, masks, windows};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::{self, Trained};
@@ -63,8 +64,11 @@ pub(crate) trait Training {
         Ok(None)
     }
 
+    /// What it trains.
+    fn parameters(&self) -> &Parameters;
+
     /// Writes a checkpoint after so many epochs.
-    fn save(&self, epoch: u64) -> Result<()>;
+    fn save(&self, path: &Path, epoch: u64) -> Result<()>;
 }
 
 /// How often and in which order the windows are used.
@@ -79,21 +83,23 @@ pub(crate) struct Course {
     pub(crate) seed: u64,
     /// Epochs between checkpoints.
     pub(crate) checkpoint_every: usize,
+    /// Where checkpoints go.
+    pub(crate) checkpoint: PathBuf,
 }
 
 /// Trains on the training frames of `record` until the configured epochs are done, from where `trained` stands, and
 /// writes the weights and the metrics into `folder`.
 ///
 /// # Errors
-/// [`Error::Input`] when the window is longer than the training record, [`Error::Interrupted`] on Ctrl-C, and
-/// [`Error::Fault`] when the loss or the gradient is not finite; in the last two a whole checkpoint is in `folder`, but
-/// for a training that fails before its first.
+/// [`Error::Input`] when the window is longer than the training record or the training diverges, which leaves the
+/// last checkpoint as it is; [`Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
 pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Vec<Step>> {
     let settings = trained.config.train.clone();
     let starts = windows::starts(&record.train, settings.window, 1, "training")?;
     let Train { batch, epochs, seed, checkpoint_every, .. } = settings;
-    let course = Course { starts, batch, epochs, seed, checkpoint_every };
-    run(&mut Imputing { trained, record, checkpoint: &folder.join(trained::FILE) }, &course, folder)
+    let checkpoint = folder.join(trained::FILE);
+    let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint };
+    run(&mut Imputing { trained, record }, &course, folder)
 }
 
 /// Steps through the epochs from where `training` stands, with its metrics, checkpoints and orderly end.
@@ -113,25 +119,28 @@ pub(crate) fn run(training: &mut dyn Training, course: &Course, folder: &Path) -
             ordered = Some(epoch);
         }
         let batch = &order[place * course.batch..order.len().min((place + 1) * course.batch)];
-        let mut step = match training.advance(batch, epoch) {
-            Ok(step) => step,
-            Err(error) => {
-                log.flush()?;
-                return Err(error);
-            }
-        };
+        let mut step = training.advance(batch, epoch)?;
+        if !(step.loss.is_finite() && step.gradient_norm.is_finite()) {
+            log.flush()?;
+            return Err(diverged(training.parameters(), &step, "", &course.checkpoint));
+        }
         let epoch_ends = training.done().is_multiple_of(per_epoch);
         if epoch_ends {
             step.validation = training.validate(epoch)?;
         }
         log.write(step)?;
+        if epoch_ends && log.stands_still(epoch) {
+            log.flush()?;
+            let how = "no step of the epoch had a gradient, ";
+            return Err(diverged(training.parameters(), &step, how, &course.checkpoint));
+        }
         progress.at(training.done(), || format!("epoch {}  loss {:.5}", epoch + 1, step.loss));
         let due = epoch_ends && (epoch + 1).is_multiple_of(course.checkpoint_every as u64);
         let end = training.done() == total || training.stopped();
         let stop = interrupt::requested() && !end;
         if due || stop || end {
             log.flush()?;
-            training.save(training.done() / per_epoch)?;
+            training.save(&course.checkpoint, training.done() / per_epoch)?;
         }
         if stop {
             return Err(Error::Interrupted);
@@ -144,7 +153,6 @@ pub(crate) fn run(training: &mut dyn Training, course: &Course, folder: &Path) -
 struct Imputing<'a> {
     trained: &'a mut Trained,
     record: &'a Record,
-    checkpoint: &'a Path,
 }
 
 impl Training for Imputing<'_> {
@@ -158,8 +166,12 @@ impl Training for Imputing<'_> {
         Ok(step)
     }
 
-    fn save(&self, epoch: u64) -> Result<()> {
-        self.trained.save(self.checkpoint, epoch)
+    fn parameters(&self) -> &Parameters {
+        &self.trained.model.parameters
+    }
+
+    fn save(&self, path: &Path, epoch: u64) -> Result<()> {
+        self.trained.save(path, epoch)
     }
 }
 
@@ -210,6 +222,7 @@ impl Draw {
     }
 }
 
+/// One step; one whose loss or gradient is not finite leaves the parameters as they are.
 fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) -> Result<Step> {
     let draw = Draw::new(trained, record, batch);
     let settings = &trained.config.train;
@@ -227,10 +240,8 @@ fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) 
     descend(&mut trained.model.parameters, tape, &loss, &adam, (trained.step, epoch))
 }
 
-/// One step down the gradient of a loss that `tape` recorded.
-///
-/// # Errors
-/// [`Error::Fault`] when the loss or the gradient is not finite; the parameters are then as they were.
+/// One step down the gradient of a loss that `tape` recorded; one whose loss or gradient is not finite leaves the
+/// parameters as they are.
 pub(crate) fn descend(
     parameters: &mut Parameters,
     tape: Tape,
@@ -240,26 +251,34 @@ pub(crate) fn descend(
 ) -> Result<Step> {
     let value = loss.item()?;
     let gradients = tape.backward(loss)?;
-    let mut found = Step { step, epoch, loss: value, lr: adam.lr, gradient_norm: f64::NAN, validation: None };
-    if value.is_finite() {
-        found.gradient_norm = adam.step(parameters, &gradients)?.gradient_norm;
-    }
-    if found.gradient_norm.is_finite() { Ok(found) } else { Err(diverged(parameters, &found)) }
+    let gradient_norm = match value.is_finite() {
+        true => adam.step(parameters, &gradients)?.gradient_norm,
+        false => f64::NAN,
+    };
+    Ok(Step { step, epoch, loss: value, lr: adam.lr, gradient_norm, validation: None })
 }
 
-fn diverged(parameters: &Parameters, found: &Step) -> Error {
+/// Says where a training failed, and which weights are left of it.
+fn diverged(parameters: &Parameters, step: &Step, how: &str, checkpoint: &Path) -> Error {
+    let Step { step, epoch, loss, lr, .. } = step;
     let largest = match largest_gradient(parameters) {
-        Ok((name, value)) => format!("the largest gradient is {value:e}, in {name}"),
+        Ok((name, value)) => format!("largest gradient {value:e}, in {name}"),
         Err(error) => error.to_string(),
     };
-    Error::Fault(format!(
-        "the training diverged at step {} (epoch {}): loss {}, learning rate {:e}; {largest}; \
-         a smaller train.lr or train.max_norm may help",
-        found.step,
-        found.epoch + 1,
-        found.loss,
-        found.lr
+    let kept = match checkpoint::state(checkpoint) {
+        Ok(state) => format!("{} keeps the weights after {} steps", checkpoint.display(), state.step),
+        Err(_) => "no weights were written yet".into(),
+    };
+    Error::Input(format!(
+        "the training diverged at step {step} (epoch {}): {how}loss {loss}, learning rate {lr:e}, {largest}; \
+         a smaller train.lr may help; {kept}",
+        epoch + 1
     ))
+}
+
+fn write_line(file: &mut impl Write, step: &Step) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, step)?;
+    writeln!(file)
 }
 
 /// The file of metrics, and all steps in it.
@@ -281,16 +300,20 @@ impl Log {
             steps.extend(lines.map_while(|line| serde_json::from_str::<Step>(&line.ok()?).ok()));
             steps.retain(|step| step.step < next);
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(failed)?;
-        let mut log = Log { file: BufWriter::new(file), path, steps: Vec::new() };
-        steps.into_iter().try_for_each(|step| log.write(step))?;
-        log.flush()?;
-        Ok(log)
+        // What is kept of an earlier run must outlive a failure here.
+        atomic::write(&path, |file| steps.iter().try_for_each(|step| write_line(file, step)))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
+        Ok(Log { file: BufWriter::new(file), path, steps })
+    }
+
+    /// Whether no step of `epoch` had a gradient, although there was something to learn: every unit is saturated.
+    fn stands_still(&self, epoch: u64) -> bool {
+        let steps = || self.steps.iter().rev().take_while(|step| step.epoch == epoch);
+        steps().all(|step| step.gradient_norm == 0.0) && steps().any(|step| step.loss > 0.0)
     }
 
     fn write(&mut self, step: Step) -> Result<()> {
-        let line = serde_json::to_string(&step).map_err(|error| Error::Fault(error.to_string()))?;
-        writeln!(self.file, "{line}").map_err(|error| Error::file(&self.path, error))?;
+        write_line(&mut self.file, &step).map_err(|error| Error::file(&self.path, error))?;
         self.steps.push(step);
         Ok(())
     }

@@ -192,10 +192,18 @@ impl Stddm {
         ops::add(&ops::reshape(&shift, [steps.len(), 1, self.options.channels])?, &frames)
     }
 
+    /// The learned embedding of the nodes: the weight of every prototype at every node, `[n, k]`.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn node_embedding(&self) -> Result<Tensor> {
+        hsgnn::node_embedding(&self.parameters, "projection1", &self.region)
+    }
+
     /// From h `[b, t, n, c]` to the prediction, or to the loss with `(values, mask)`.
     fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
         let weights = SpatialWeights {
-            embedding: hsgnn::node_embedding(&self.parameters, "projection1", &self.region)?,
+            embedding: self.node_embedding()?,
             pool: self.parameters.get("spatial_encoding.weights_pool")?,
             norm: self.parameters.pair("gn")?,
             gate: Some(self.parameters.pair("mid_projection")?),

@@ -71,11 +71,11 @@ impl Evaluate {
             rows.extend(evaluating::evaluate(&trained, &record, &heldout.at_rate(rate)?)?);
         }
         let scale = imputing::scale_name(record.transform, record.field.units.as_deref());
-        println!("{}", evaluating::table(&rows, &scale));
         if let Some(path) = &self.json {
             let config = &trained.config;
             report::write_json(path, &json!({ "scale": scale, "rows": rows, "step": trained.step, "config": config }))?;
         }
+        println!("{}", evaluating::table(&rows, &scale));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! `isobath impute`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use isobath_engine::Device;
@@ -48,6 +48,7 @@ impl Impute {
         trained.config.data.variable = self.var.clone().unwrap_or(trained.config.data.variable);
         trained.config.check()?;
         let record = Record::at(&self.data, &trained.config.data, trained.place.clone())?;
+        self.expect_own_output()?;
         report::expect_writable(&self.out)?;
         eprintln!("{}", record.describe());
         let series = &record.series;
@@ -65,6 +66,19 @@ impl Impute {
         trained.config.write(&self.out.with_extension("toml"))?;
         let gaps = series.observed.iter().filter(|seen| !**seen).count();
         println!("filled {gaps} of {} sea cells; wrote {}", series.observed.len(), self.out.display());
+        Ok(())
+    }
+
+    /// Refuses a name that would put the result, or what is written beside it, in the place of something else.
+    fn expect_own_output(&self) -> Result<()> {
+        let out = self.out.display();
+        if ["toml", "npy"].iter().any(|other| self.out.extension().is_some_and(|own| own == *other)) {
+            return Err(Error::Input(format!("{out}: expected the name of a NetCDF file, such as imputed.nc")));
+        }
+        let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        if same(&self.out, &self.data) || same(&self.out, &trained::file(&self.weights)) {
+            return Err(Error::Input(format!("{out}: expected another file to write than those that are read")));
+        }
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ mod report;
 mod train;
 mod verify;
 
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -39,13 +41,28 @@ enum Command {
 /// Runs the command that the program was called with, and says in one sentence what went wrong.
 pub fn run() -> ExitCode {
     let line = CommandLine::parse();
-    match obey(&line) {
+    match without_panic(|| obey(&line)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("isobath: {error}");
+            // Whoever read the errors may be gone, and the exit code still counts.
+            let _ = writeln!(std::io::stderr(), "isobath: {error}");
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
         }
     }
+}
+
+/// Ends also what nobody foresaw in one sentence.
+fn without_panic(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    // Those who catch a panic, such as the reader of a damaged file, say themselves what it means.
+    std::panic::set_hook(Box::new(|_| {}));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason is known");
+        match text.strip_prefix("failed printing to ") {
+            Some(stream) => Err(Error::Input(format!("expected to write to {stream}"))),
+            None => Err(Error::Fault(format!("a fault in the program, please report it: {text}"))),
+        }
+    })
 }
 
 fn obey(line: &CommandLine) -> Result<()> {

@@ -40,9 +40,7 @@ pub(super) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
 
 /// An error, before hours of work, when `path` could not be written after them.
 pub(super) fn expect_writable(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::file(path, std::io::ErrorKind::IsADirectory.into()));
-    }
+    atomic::expect_replaceable(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(folder).map(|_| ()).map_err(|error| Error::file(folder, error.kind().into()))
 }

@@ -40,16 +40,16 @@ struct Stddm {
     /// TOML file of settings; options given here come before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Passes over the training windows
+    /// Passes over the training windows [default: 500]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Frames of a window
+    /// Frames of a window [default: 46]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
-    /// Windows in a step
+    /// Windows in a step [default: 16]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Fraction of the observed cells that each step hides
+    /// Fraction of the observed cells that each step hides [default: 0.5]
     #[arg(long, value_name = "RATE")]
     missing_rate: Option<f64>,
     /// Train on the first N frames of the record
@@ -87,8 +87,9 @@ impl Stddm {
         config.data.transform = Some(record.transform);
         config.data.train_frames = Some(record.train.len());
         // Refuse a window that does not fit before anything is written.
-        crate::data::windows::starts(&record.train, config.train.window, 1, "training")
-            .map_err(|error| Error::Input(format!("{}: {error}", self.data.display())))?;
+        crate::data::windows::starts(&record.train, config.train.window, 1, "training").map_err(|error| {
+            Error::Input(format!("{}: {error}; set a shorter one with --window", self.data.display()))
+        })?;
         eprintln!("{}", record.describe());
         let mut trained = self.begin(device, config, &record)?;
         make_folder(&self.out)?;
