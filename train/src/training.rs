@@ -28,6 +28,9 @@ use crate::{Error, Result, interrupt};
 /// Name of the file of [`Step`]s, a line of JSON each.
 pub const METRICS: &str = "metrics.jsonl";
 
+/// A loss that rounding alone explains, on the model's scale of about 1: that of pixels that never change.
+const ROUNDING: f64 = 1e-6;
+
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -309,7 +312,7 @@ impl Log {
     /// Whether no step of `epoch` had a gradient, although there was something to learn: every unit is saturated.
     fn stands_still(&self, epoch: u64) -> bool {
         let steps = || self.steps.iter().rev().take_while(|step| step.epoch == epoch);
-        steps().all(|step| step.gradient_norm == 0.0) && steps().any(|step| step.loss > 0.0)
+        steps().all(|step| step.gradient_norm == 0.0) && steps().any(|step| step.loss > ROUNDING)
     }
 
     fn write(&mut self, step: Step) -> Result<()> {

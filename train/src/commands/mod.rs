@@ -41,6 +41,8 @@ enum Command {
 /// Runs the command that the program was called with, and says in one sentence what went wrong.
 pub fn run() -> ExitCode {
     let line = CommandLine::parse();
+    // Those who catch a panic, such as the reader of a damaged file, say themselves what it means.
+    std::panic::set_hook(Box::new(|_| {}));
     match without_panic(|| obey(&line)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,8 +55,6 @@ pub fn run() -> ExitCode {
 
 /// Ends also what nobody foresaw in one sentence.
 fn without_panic(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    // Those who catch a panic, such as the reader of a damaged file, say themselves what it means.
-    std::panic::set_hook(Box::new(|_| {}));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason is known");
@@ -87,4 +87,19 @@ fn history() -> String {
 /// Makes a folder for results.
 fn make_folder(path: &std::path::Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|error| Error::file(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_fault_of_ours_and_a_closed_output_is_not() {
+        let fault = without_panic(|| panic!("index {} out of bounds", 7)).expect_err("a fault");
+        assert_eq!(fault.to_string(), "a fault in the program, please report it: index 7 out of bounds");
+        assert_eq!(fault.exit_code(), 3);
+        let closed = without_panic(|| panic!("failed printing to stdout: {}", "Broken pipe")).expect_err("no reader");
+        assert_eq!((closed.to_string().as_str(), closed.exit_code()), ("expected to write to stdout: Broken pipe", 2));
+        assert!(without_panic(|| Ok(())).is_ok());
+    }
 }

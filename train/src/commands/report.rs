@@ -8,10 +8,14 @@ use crate::picture::{self, Axis, Chart, Mark};
 use crate::training::Step;
 use crate::{Error, Result};
 
-/// Draws the loss of every step and its running mean.
+/// Draws the loss of every step and its running mean; without a loss above 0 there is nothing to draw.
 pub(super) fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
     let x: Vec<f64> = steps.iter().map(|step| step.step as f64).collect();
     let y: Vec<f64> = steps.iter().map(|step| step.loss).collect();
+    if !y.iter().any(|loss| *loss > 0.0) {
+        // Pixels that never change are filled exactly; a logarithmic axis has no place for that.
+        return Ok(());
+    }
     // Loss varies with the masks and diffusion steps of a batch; its trend shows in a mean.
     let width = (steps.len() / 40).max(1);
     let mean = |end: usize| {
