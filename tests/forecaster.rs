@@ -127,7 +127,7 @@ fn the_same_bits_twice() -> Result<()> {
 fn other_windows_and_other_regions_are_refused() -> Result<()> {
     let model = model(small(), DType::F32)?;
     let windows = Tensor::zeros(model.parameters.device(), [1, 6, NODES], DType::F32)?;
-    let error = model.predict(&windows).err().expect("six frames").to_string();
+    let error = model.predict(&windows).expect_err("six frames").to_string();
     assert!(error.contains("expected T = 7, found 6"), "{error}");
     let device = Device::cpu();
     let plain = ring::region(&device, small().region(), DType::F32)?;

@@ -84,7 +84,8 @@ pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State
     let mut names = file.names();
     let of = |name: &String, group: &str| name.starts_with(&format!("{group}/"));
     let summed = steps.is_some() && names.iter().any(|name| of(name, SUM));
-    names.retain(|name| !groups.iter().any(|group| of(name, group)) && !(summed && of(name, SUM)));
+    let expected = groups.iter().copied().chain(summed.then_some(SUM));
+    names.retain(|name| !expected.clone().any(|group| of(name, group)));
     if !names.is_empty() {
         return Err(file.error(format!("unexpected in a checkpoint: {}", listed(names.iter()))));
     }
