@@ -3,12 +3,14 @@
 //! `ISOBATH_DATA` names their folder; a relative path counts from the root of the project. Without it every trial
 //! is listed as ignored, unless `ISOBATH_REQUIRE` lists `data`: then every trial fails.
 
+use isobath_engine::Device;
 use isobath_models::baselines::{Climatology, Dineof, Season, linear_interpolation, window_mean};
 use isobath_models::metrics::Scores;
 use isobath_train::data::heldout::HeldOut;
 use isobath_train::data::netcdf::{self, Field};
 use isobath_train::data::nodes::{MISSING_THRESHOLD, SeaMask, Series, Transform};
 use isobath_train::data::time::Date;
+use isobath_train::verify;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::path::{Path, PathBuf};
 
@@ -112,7 +114,10 @@ fn main() {
         trial("heldout::hidden_cells_are_observed_ones_at_the_rate".into(), held_out_cells),
         trial("heldout::baselines_reach_the_published_errors".into(), baselines),
     ]);
-    trials.push(trial("parity::stddm".into(), parity));
+    trials.extend([
+        trial("parity::stddm".into(), |folder| parity(folder, "stddm", verify::stddm, 32)),
+        trial("parity::forecaster".into(), |folder| parity(folder, "forecaster", verify::forecaster, 25)),
+    ]);
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -258,14 +263,13 @@ fn baselines(folder: &Path) -> Outcome {
     Ok(())
 }
 
+/// Recomputes a fixture.
+type Verify = fn(&Path, &Device) -> isobath_train::Result<Vec<verify::Row>>;
+
 /// Every array of the published implementation's fixture, beside the data folder.
-fn parity(folder: &Path) -> Outcome {
-    let fixture = folder.join("../fixtures/stddm.safetensors");
-    let rows = isobath_train::verify::stddm(&fixture, &isobath_engine::Device::cpu()).map_err(|e| e.to_string())?;
+fn parity(folder: &Path, model: &str, verify: Verify, arrays: usize) -> Outcome {
+    let rows = verify(&folder.join(format!("../fixtures/{model}.safetensors")), &Device::cpu())?;
     let failed: Vec<String> = rows.iter().filter(|row| !row.ok()).map(|row| format!("{row:?}")).collect();
-    match (rows.len(), failed.is_empty()) {
-        (32, true) => Ok(()),
-        (32, false) => Err(failed.join(", ").into()),
-        (found, _) => Err(format!("expected 32 arrays, found {found}").into()),
-    }
+    expect("arrays", rows.len(), arrays)?;
+    if failed.is_empty() { Ok(()) } else { Err(failed.join(", ").into()) }
 }

@@ -137,9 +137,16 @@ impl Train {
 
     /// The learning rate's schedule.
     pub fn decline(&self) -> Schedule {
-        match self.schedule {
-            Decline::Step => Schedule::stddm(self.epochs),
-            Decline::Cosine => Schedule::Cosine { total: self.epochs },
+        self.schedule.over(self.epochs)
+    }
+}
+
+impl Decline {
+    /// The schedule over so many epochs.
+    pub fn over(self, epochs: usize) -> Schedule {
+        match self {
+            Decline::Step => Schedule::stddm(epochs),
+            Decline::Cosine => Schedule::Cosine { total: epochs },
             Decline::Constant => Schedule::Constant,
         }
     }
@@ -228,7 +235,13 @@ impl Config {
     }
 }
 
-fn within<T: PartialOrd + Display>(field: &str, found: T, range: impl RangeBounds<T>, expected: &str) -> Result<()> {
+/// An error that names the field unless the range holds what was found.
+pub(crate) fn within<T: PartialOrd + Display>(
+    field: &str,
+    found: T,
+    range: impl RangeBounds<T>,
+    expected: &str,
+) -> Result<()> {
     match range.contains(&found) {
         true => Ok(()),
         false => Err(Error::Input(format!("configuration field {field}: expected {expected}, found {found}"))),

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use isobath_engine::{DType, Device};
 use isobath_models::baselines::Season;
-use isobath_models::stimp::options::Options;
-use isobath_models::stimp::region::{Region, RegionData};
+use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Data;
@@ -72,7 +71,7 @@ impl Place {
     ///
     /// # Errors
     /// What the engine says, such as a memory limit.
-    pub fn region(&self, device: &Device, options: &Options) -> Result<Region> {
+    pub fn region(&self, device: &Device, options: RegionOptions) -> Result<Region> {
         let SeaMask { height, width, ref nodes, .. } = self.mask;
         let graph = stencil(&self.mask);
         let row: Vec<f32> = nodes.iter().map(|pixel| (pixel / width) as f32 / height as f32).collect();
