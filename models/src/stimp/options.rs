@@ -64,6 +64,16 @@ pub enum Embedding {
     Node,
 }
 
+/// What tells the temporal block which frame is which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Position {
+    /// Nothing: permuting the frames permutes the result; paper and code.
+    None,
+    /// A learned projection of sines and cosines of the frame's number in the window (Vaswani et al. 2017, section 3.5).
+    Frame,
+}
+
 /// The choices of STDDM. Field by field the difference of systems 1.11 that it settles is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -96,6 +106,8 @@ pub struct Options {
     pub attention: Attention,
     /// Norms, residuals and activation of the temporal block (difference 5).
     pub block: BlockForm,
+    /// What tells the temporal block which frame is which; not in the paper.
+    pub position: Position,
     /// Whether a linear layer follows the node weights (difference 6).
     pub spatial_linear: bool,
     /// Prototype weights from features (difference 7).
@@ -132,6 +144,7 @@ impl Options {
             fill: Fill::VisibleMean,
             attention: Attention::Linear,
             block: BlockForm::PreNorm,
+            position: Position::None,
             spatial_linear: false,
             embedding: Embedding::NeighbourSum,
             longitude: false,

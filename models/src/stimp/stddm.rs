@@ -2,7 +2,7 @@
 
 use super::diffusion::{Diffusion, step_table};
 use super::hsgnn;
-use super::options::{Attention, BlockForm, Fill, Options};
+use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
 use super::tlt::{self, EPS};
 use isobath_engine::init::Init;
@@ -13,6 +13,8 @@ use isobath_engine::{DType, Device, Error, Result, Tensor};
 
 /// The published name of its temporal block.
 const BLOCK: &str = "time_encoding.layers.layers.0";
+/// The projection of the frames' positions, which the published network lacks.
+const POSITION: &str = "position_projection.weight";
 
 /// The imputer's network on one region.
 pub struct Stddm {
@@ -177,7 +179,7 @@ impl Stddm {
         tlt::composed(planes, &shift, &weights, self.options.temporal())
     }
 
-    /// Input bias plus step embedding, the same for every frame, `[b, t, c]`.
+    /// Input bias, step embedding and position of every frame, `[b, t, c]`.
     fn shift(&self, steps: &[usize], frames: usize) -> Result<Tensor> {
         let device = self.parameters.device();
         let index: Vec<u32> = steps.iter().map(|l| *l as u32).collect();
@@ -188,8 +190,19 @@ impl Stddm {
         };
         let embedding = layer(&layer(&rows, "projection1")?, "projection2")?;
         let shift = ops::add(&embedding, &self.parameters.get("input_projection.bias")?)?;
-        let frames = Tensor::zeros(device, [1, frames, 1], self.parameters.dtype())?;
+        let frames = self.positions(frames)?;
         ops::add(&ops::reshape(&shift, [steps.len(), 1, self.options.channels])?, &frames)
+    }
+
+    /// The position of every frame, `[1, t, c]`; `[1, t, 1]` where there is none.
+    fn positions(&self, frames: usize) -> Result<Tensor> {
+        let (device, dtype) = (self.parameters.device(), self.parameters.dtype());
+        if self.options.position == Position::None {
+            return Tensor::zeros(device, [1, frames, 1], dtype);
+        }
+        let width = self.options.channels;
+        let table = Tensor::from_f64(device, [1, frames, width], &tlt::position_table(frames, width), dtype)?;
+        ops::linear(&table, &self.parameters.get(POSITION)?, None)
     }
 
     /// The learned embedding of the nodes: the weight of every prototype at every node, `[n, k]`.
@@ -237,5 +250,9 @@ fn parameters(o: &Options) -> Builder {
         .linear("output_projection", [1, d], Init::kaiming_normal(d))
         .add("spatial_encoding.weights_pool", [k, d, d], hsgnn::pool_init(k, d))
         .norm("gn", d);
+    let builder = match o.position {
+        Position::None => builder,
+        Position::Frame => builder.add(POSITION, [d, d], Init::linear(d)),
+    };
     if o.spatial_linear { builder.linear("spatial_encoding.linear", [d, d], Init::linear(d)) } else { builder }
 }

@@ -56,6 +56,15 @@ pub(crate) fn weights(parameters: &Parameters, input: Tensor, name: &str) -> Res
     })
 }
 
+/// Sines, then cosines, of every frame's number at `width` / 2 frequencies that fall from 1 to 1e-4 as powers, `[t, width]`
+/// (Vaswani et al. 2017, section 3.5).
+pub(crate) fn position_table(frames: usize, width: usize) -> Vec<f64> {
+    let half = width.div_ceil(2);
+    let angle = |t: usize, i: usize| t as f64 * 1e4f64.powf(-((i % half) as f64) / half as f64);
+    let entry = |t: usize, i: usize| if i < half { angle(t, i).sin() } else { angle(t, i).cos() };
+    (0..frames).flat_map(|t| (0..width).map(move |i| entry(t, i))).collect()
+}
+
 /// The temporal block on planes `[f, b, t, n]` and shift `[b, t, c]`, result `[b, n, t, c]`.
 pub fn composed(planes: &Tensor, shift: &Tensor, w: &TemporalWeights, form: Temporal) -> Result<Tensor> {
     let &[f, b, t, n] = planes.shape().dims() else {
