@@ -45,8 +45,8 @@ fn step(parameters: &mut Parameters, seed: u64) -> Result<f64> {
         let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(low..1.0)).collect();
         Tensor::from_f64(&device, shape, &values, DType::F32)
     };
-    let (planes, target) = (draw([f, b, t, n], -1.0)?, draw([b, t, n, c], -1.0)?);
-    let mask = draw([b, t, n, c], 0.0)?;
+    let (planes, target) = (draw([f, b, t, n], -1.0)?, draw([b, n, t, c], -1.0)?);
+    let mask = draw([b, n, t, c], 0.0)?;
     let tape = Tape::start()?;
     let p = |name: &str| parameters.get(name);
     let weights = TemporalWeights {
@@ -155,5 +155,14 @@ fn what_the_loss_did_not_reach_has_no_gradient() -> Result<()> {
     assert_eq!(error, "tape: the loss does not depend on this tensor [3]");
     let error = gradients.get(&product).map_err(text).unwrap_err();
     assert_eq!(error, "tape: a tensor [3] that is no leaf has no gradient");
+    Ok(())
+}
+
+#[test]
+fn an_operation_on_numbers_refuses_indices() -> Result<()> {
+    let device = Device::cpu();
+    let index = Tensor::from_slice(&device, [2], &[1u32, 2])?;
+    let error = ops::square(&index).err().map(|e| e.to_string());
+    assert_eq!(error.as_deref(), Some("unary: input 0: expected f32 or f64, found u32 [2] on cpu"));
     Ok(())
 }

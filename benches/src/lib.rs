@@ -1,1 +1,4 @@
-//! Criterion benches over the case table.
+//! What the benches share: a coast of the published size, and how times are told.
+
+pub mod coast;
+pub mod timing;

@@ -2,12 +2,13 @@
 //!
 //! Arrays: `param/<name>`, and with the moments `moment1/<name>` and `moment2/<name>`, in the parameters' type, so
 //! that a training continues with the same bits. Metadata: `format`, `version`, `step`, `epoch`, `seed`, the
-//! optimiser's `optimizer_step`, and whatever the caller adds. Random numbers are counter-based, so the seed and the
+//! optimiser's `optimizer_step`, and whatever the caller adds. An optimiser that never zeroes its gradients adds the arrays
+//! `gradient_sum/<name>`. Random numbers are counter-based, so the seed and the
 //! counters are their whole state.
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameters, fill};
-use crate::weights::{self, Weights, listed};
+use crate::weights::{self, CHECKSUM, Weights, listed};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -18,7 +19,9 @@ pub const VERSION: u64 = 1;
 
 /// Prefixes of the arrays, in the order of [`Parameters::flats`].
 const GROUPS: [&str; 3] = ["param", "moment1", "moment2"];
-const RESERVED: [&str; 6] = ["format", "version", "step", "epoch", "seed", "optimizer_step"];
+/// Prefix of what an optimiser has added up that never zeroes its gradients.
+const SUM: &str = "gradient_sum";
+const RESERVED: [&str; 7] = ["format", "version", "step", "epoch", "seed", "optimizer_step", CHECKSUM];
 
 /// Where a training stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +49,9 @@ pub fn save(path: impl AsRef<Path>, parameters: &Parameters, state: &State, with
         return Err(Error::Format { path: path.display().to_string(), what });
     }
     let mut arrays = Vec::new();
-    for (group, flat) in GROUPS.into_iter().zip(parameters.flats()).take(if with_moments { 3 } else { 1 }) {
+    let sum = parameters.gradient_sum.as_ref().map(|sum| (SUM, sum));
+    let groups = GROUPS.into_iter().zip(parameters.flats()).chain(sum);
+    for (group, flat) in groups.take(if with_moments { 4 } else { 1 }) {
         arrays.extend(parameters.entries().iter().map(|e| (format!("{group}/{}", e.name), e.part_of(flat))));
     }
     weights::write(path, &arrays, header(parameters, state, with_moments))
@@ -74,16 +79,26 @@ fn header(parameters: &Parameters, state: &State, with_moments: bool) -> HashMap
 /// model's parameters in their shapes; then `parameters` has not changed.
 pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State> {
     let file = Weights::open(path)?;
-    let mut metadata = file.metadata();
-    let state = read_header(&file, &mut metadata)?;
-    let steps = metadata.remove("optimizer_step").map(|steps| number(&file, "optimizer_step", &steps)).transpose()?;
+    let (state, steps) = read_header(&file)?;
     let groups = if steps.is_some() { &GROUPS[..] } else { &GROUPS[..1] };
     let mut names = file.names();
-    names.retain(|name| !groups.iter().any(|group| name.starts_with(&format!("{group}/"))));
+    let of = |name: &String, group: &str| name.starts_with(&format!("{group}/"));
+    let summed = steps.is_some() && names.iter().any(|name| of(name, SUM));
+    let expected = groups.iter().copied().chain(summed.then_some(SUM));
+    names.retain(|name| !expected.clone().any(|group| of(name, group)));
     if !names.is_empty() {
         return Err(file.error(format!("unexpected in a checkpoint: {}", listed(names.iter()))));
     }
     let arrays: Vec<_> = groups.iter().map(|group| file.group(group, parameters)).collect::<Result<_>>()?;
+    let sum = match summed {
+        true => Some((file.group(SUM, parameters)?, parameters.another_flat()?)),
+        false => None,
+    };
+    file.check_sum()?;
+    parameters.gradient_sum = sum.map(|(arrays, flat)| {
+        parameters.entries().iter().zip(arrays).for_each(|(entry, values)| fill(&entry.part_of(&flat), &values));
+        flat
+    });
     // Zeros replace the moments that the file does not have.
     for (k, flat) in parameters.flats().into_iter().enumerate() {
         for (i, entry) in parameters.entries().iter().enumerate() {
@@ -95,11 +110,20 @@ pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State
         }
     }
     parameters.steps = steps.unwrap_or(0);
-    Ok(State { metadata, ..state })
+    Ok(state)
 }
 
-/// Takes the format's own entries but `optimizer_step` out of the metadata.
-fn read_header(file: &Weights, metadata: &mut BTreeMap<String, String>) -> Result<State> {
+/// Reads where the training stood and the caller's own entries, which may say what model to [`load`] into.
+///
+/// # Errors
+/// When the file cannot be read, its header is damaged, or it is of another format or of a newer version.
+pub fn state(path: impl AsRef<Path>) -> Result<State> {
+    Ok(read_header(&Weights::open(path)?)?.0)
+}
+
+/// The state, and the optimiser's steps if the file has moments.
+fn read_header(file: &Weights) -> Result<(State, Option<u64>)> {
+    let mut metadata = file.metadata();
     match metadata.remove("format") {
         Some(format) if format == FORMAT => {}
         Some(format) => return Err(file.error(format!("expected format {FORMAT}, found {format}"))),
@@ -114,7 +138,10 @@ fn read_header(file: &Weights, metadata: &mut BTreeMap<String, String>) -> Resul
         let what = format!("version {version} is newer than {VERSION}, the newest that this program reads");
         return Err(file.error(what));
     }
-    Ok(State { step: take("step")?, epoch: take("epoch")?, seed: take("seed")?, metadata: BTreeMap::new() })
+    let (step, epoch, seed) = (take("step")?, take("epoch")?, take("seed")?);
+    let steps = metadata.remove("optimizer_step").map(|steps| number(file, "optimizer_step", &steps)).transpose()?;
+    metadata.remove(CHECKSUM);
+    Ok((State { step, epoch, seed, metadata }, steps))
 }
 
 fn number(file: &Weights, key: &str, value: &str) -> Result<u64> {
@@ -136,11 +163,15 @@ mod tests {
     }
 
     fn step(parameters: &mut Parameters) {
+        step_with(&Adam::default(), parameters);
+    }
+
+    fn step_with(adam: &Adam, parameters: &mut Parameters) {
         let tape = Tape::start().unwrap();
         let square = |name| ops::square(&parameters.get(name).unwrap()).unwrap();
         let y = ops::linear(&square("a.weight"), &ops::reshape(&square("b"), [2, 3]).unwrap(), None).unwrap();
         let gradients = tape.backward(&ops::sum(&y).unwrap()).unwrap();
-        Adam::default().step(parameters, &gradients).unwrap();
+        adam.step(parameters, &gradients).unwrap();
     }
 
     fn bits(p: &Parameters) -> (u64, Vec<Vec<u32>>) {
@@ -179,6 +210,20 @@ mod tests {
         assert_eq!((bits(&second), second.steps()), (bits(&first), 3));
         step(&mut first);
         step(&mut second);
+        assert_eq!(bits(&second), bits(&first));
+    }
+
+    #[test]
+    fn gradients_that_are_never_zeroed_continue_too() {
+        let adam = Adam { accumulate_gradients: true, ..Adam::default() };
+        let (_folder, path, mut first) = saved(true);
+        step_with(&adam, &mut first);
+        step_with(&adam, &mut first);
+        save(&path, &first, &state(), true).unwrap();
+        let mut second = model(2, 6, "b");
+        load(&path, &mut second).unwrap();
+        step_with(&adam, &mut first);
+        step_with(&adam, &mut second);
         assert_eq!(bits(&second), bits(&first));
     }
 
@@ -249,6 +294,13 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             let what = complaint(&path, &mut parameters);
             assert!(what.starts_with("no whole safetensors file: ") && !what.contains('\n'), "{length}: {what}");
+        }
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            bytes[random.random_range(header..whole.len())] ^= 1 << random.random_range(0..8);
+            std::fs::write(&path, bytes).unwrap();
+            let what = complaint(&path, &mut parameters);
+            assert!(what.starts_with("the arrays are damaged: expected the checksum "), "{what}");
         }
         let mut refused = 0;
         for _ in 0..2000 {

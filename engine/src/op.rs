@@ -13,6 +13,11 @@ pub trait Op: 'static {
     /// Its name in errors.
     fn name(&self) -> &'static str;
 
+    /// Which inputs are indices (u32); all others are numbers.
+    fn index_inputs(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// The result, and exactly what [`Op::backward`] reads.
     fn forward(&self, x: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)>;
 
@@ -63,7 +68,13 @@ pub fn apply(op: impl Op, x: &[&Tensor]) -> Result<Tensor> {
         if !t.device().same(first.device()) {
             return Err(Error::Type { op: op.name(), what: format!("input {i} lives on another device than input 0") });
         }
-        if t.dtype() != DType::U32 && *number.get_or_insert(t.dtype()) != t.dtype() {
+        if op.index_inputs().contains(&i) {
+            continue;
+        }
+        if t.dtype() == DType::U32 {
+            return Err(Error::Type { op: op.name(), what: format!("input {i}: expected f32 or f64, found {t:?}") });
+        }
+        if *number.get_or_insert(t.dtype()) != t.dtype() {
             let what = format!("expected inputs of one number type, found {first:?} and {t:?}");
             return Err(Error::Type { op: op.name(), what });
         }

@@ -45,6 +45,8 @@ pub struct Parameters {
     pub(crate) gradients: Tensor,
     pub(crate) moments: [Tensor; 2],
     pub(crate) steps: u64,
+    /// The gradients of all steps together, where the optimiser never zeroes them.
+    pub(crate) gradient_sum: Option<Tensor>,
 }
 
 /// One parameter.
@@ -85,6 +87,16 @@ impl Builder {
         self
     }
 
+    /// Adds a linear layer: `name.weight` `[out, in]` drawn by `weight`, and `name.bias` `[out]` as PyTorch draws it.
+    pub fn linear(self, name: &str, [out, inner]: [usize; 2], weight: Init) -> Self {
+        self.add(format!("{name}.weight"), [out, inner], weight).add(format!("{name}.bias"), [out], Init::linear(inner))
+    }
+
+    /// Adds a normalisation: `name.weight` `[width]` of ones and `name.bias` `[width]` of zeros.
+    pub fn norm(self, name: &str, width: usize) -> Self {
+        self.add(format!("{name}.weight"), [width], Init::Ones).add(format!("{name}.bias"), [width], Init::Zeros)
+    }
+
     /// Allocates the parameters and draws their values.
     ///
     /// # Errors
@@ -99,11 +111,7 @@ impl Builder {
             let what = format!("expected 1 to {} elements together, found {total}", u32::MAX);
             return Err(Error::Shape { op: "parameters", what });
         }
-        let flat = || -> Result<Tensor> {
-            let flat = Tensor::empty_in(device, [total], dtype, Region::Persistent)?;
-            fill(&flat, &vec![0.0; total]);
-            Ok(flat)
-        };
+        let flat = || zeros(device, total, dtype);
         let mut built = Parameters {
             entries: Vec::with_capacity(self.wanted.len()),
             index: HashMap::new(),
@@ -111,6 +119,7 @@ impl Builder {
             gradients: flat()?,
             moments: [flat()?, flat()?],
             steps: 0,
+            gradient_sum: None,
         };
         let mut start = 0;
         for (name, shape, init) in self.wanted {
@@ -150,6 +159,11 @@ impl Parameters {
         [&self.values, &self.moments[0], &self.moments[1]]
     }
 
+    /// A region of zeros as long as the values.
+    pub(crate) fn another_flat(&self) -> Result<Tensor> {
+        zeros(self.device(), self.values.len(), self.dtype())
+    }
+
     fn entry(&self, name: &str) -> Result<&Entry> {
         self.index.get(name).map(|i| &self.entries[*i]).ok_or_else(|| {
             let what = format!("not found; the model has {}", listed(self.names()));
@@ -164,6 +178,28 @@ impl Parameters {
     /// When there is none of that name.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         Ok(self.entry(name)?.tensor.clone())
+    }
+
+    /// `name.weight` and `name.bias`.
+    ///
+    /// # Errors
+    /// When one of them is missing.
+    pub fn pair(&self, name: &str) -> Result<(Tensor, Tensor)> {
+        Ok((self.get(&format!("{name}.weight"))?, self.get(&format!("{name}.bias"))?))
+    }
+
+    /// `values` as a tensor of the parameters' number type, where they live.
+    ///
+    /// # Errors
+    /// When the number of values is not the shape's.
+    pub fn tensor(&self, shape: impl Into<Shape>, values: &[f32]) -> Result<Tensor> {
+        match self.dtype() {
+            DType::F32 => Tensor::from_slice(self.device(), shape, values),
+            dtype => {
+                let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+                Tensor::from_f64(self.device(), shape, &values, dtype)
+            }
+        }
     }
 
     /// The parameter's gradient in the last backward pass; it shares the memory that the next pass writes.
@@ -230,6 +266,12 @@ impl Parameters {
     pub fn to_vec(&self, name: &str) -> Result<Vec<f32>> {
         Ok(self.entry(name)?.tensor.to_f64()?.into_iter().map(|v| v as f32).collect())
     }
+}
+
+fn zeros(device: &Device, total: usize, dtype: DType) -> Result<Tensor> {
+    let flat = Tensor::empty_in(device, [total], dtype, Region::Persistent)?;
+    fill(&flat, &vec![0.0; total]);
+    Ok(flat)
 }
 
 /// Writes `values`, rounded to the tensor's type.

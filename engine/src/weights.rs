@@ -34,6 +34,11 @@ impl Weights {
         let name = path.display().to_string();
         let unreadable = |source| Error::File { path: name.clone(), source };
         let file = File::open(path).map_err(unreadable)?;
+        // Folders and devices open, and cannot be mapped.
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            let what = "expected a safetensors file, found a folder or a device".into();
+            return Err(Error::Format { path: name, what });
+        }
         // SAFETY: the map is only read, and files of weights are replaced whole, never rewritten in place.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         let (header, metadata) = SafeTensors::read_metadata(&map)
@@ -54,6 +59,21 @@ impl Weights {
         self.metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 
+    /// Compares the arrays' bytes with the checksum that [`write()`] put among the metadata; a file without one passes.
+    ///
+    /// # Errors
+    /// When the bytes are not those that were written.
+    pub fn check_sum(&self) -> Result<()> {
+        let Some(expected) = self.metadata().remove(CHECKSUM) else { return Ok(()) };
+        let names = self.names();
+        let bytes = names.iter().map(|name| self.bytes(name)).collect::<Result<Vec<_>>>()?;
+        let found = checksum(bytes);
+        if found != expected {
+            return Err(self.error(format!("the arrays are damaged: expected the checksum {expected}, found {found}")));
+        }
+        Ok(())
+    }
+
     fn info(&self, name: &str) -> Result<&TensorInfo> {
         self.metadata
             .info(name)
@@ -68,16 +88,19 @@ impl Weights {
         Ok(&self.info(name)?.shape)
     }
 
+    fn bytes(&self, name: &str) -> Result<&[u8]> {
+        let (start, end) = self.info(name)?.data_offsets;
+        let bytes = self.map[self.data..].get(start..end);
+        bytes.ok_or_else(|| self.error(format!("array {name} lies outside the file")))
+    }
+
     /// An array's elements as f64: exact from every type but integers beyond 2^53.
     ///
     /// # Errors
     /// When the file has none of that name, or its type is not one of f16, bf16, f32, f64, u32, i32 and i64.
     pub fn to_f64(&self, name: &str) -> Result<Vec<f64>> {
-        let info = self.info(name)?;
-        let (start, end) = info.data_offsets;
-        let bytes = self.map[self.data..].get(start..end);
-        let bytes = bytes.ok_or_else(|| self.error(format!("array {name} lies outside the file")))?;
-        Ok(match info.dtype {
+        let bytes = self.bytes(name)?;
+        Ok(match self.info(name)?.dtype {
             Dtype::F16 => decode(bytes, |b| f16::from_le_bytes(b).to_f64()),
             Dtype::BF16 => decode(bytes, |b| bf16::from_le_bytes(b).to_f64()),
             Dtype::F32 => decode(bytes, |b| f64::from(f32::from_le_bytes(b))),
@@ -145,6 +168,16 @@ impl Weights {
     }
 }
 
+/// Metadata entry of the arrays' checksum.
+pub(crate) const CHECKSUM: &str = "checksum";
+
+/// FNV-1a of 64 bits over the arrays in the order of their names, in hexadecimal: any one flipped bit changes it.
+fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let sum = parts.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325, step);
+    format!("{sum:016x}")
+}
+
 fn without_trailing_ones(mut shape: &[usize]) -> &[usize] {
     while let [rest @ .., 1] = shape {
         shape = rest;
@@ -165,15 +198,18 @@ pub(crate) fn listed(names: impl Iterator<Item = impl ToString>) -> String {
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
-/// Writes tensors and metadata to a temporary file beside `path`, forces it to the disk and renames it, so that `path`
-/// is at every moment the old file or the new one.
+/// Writes tensors and metadata, with a checksum, to a temporary file beside `path`, forces it to the disk and renames
+/// it, so that `path` is at every moment the old file or the new one.
 ///
 /// # Errors
 /// When the file cannot be written; then the old one is as it was and no temporary one is left.
-pub fn write(path: impl AsRef<Path>, arrays: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+pub fn write(path: impl AsRef<Path>, arrays: &[(String, Tensor)], mut metadata: HashMap<String, String>) -> Result<()> {
     let path = path.as_ref();
     let name = path.display().to_string();
     let contents = arrays.iter().map(|(_, tensor)| little_endian(tensor)).collect::<Result<Vec<_>>>()?;
+    let mut sorted: Vec<(&String, &[u8])> = arrays.iter().zip(&contents).map(|((n, _), (_, b))| (n, &b[..])).collect();
+    sorted.sort();
+    metadata.insert(CHECKSUM.into(), checksum(sorted.into_iter().map(|(_, bytes)| bytes)));
     let views = arrays.iter().zip(&contents).map(|((name, tensor), (dtype, bytes))| {
         Ok((name.as_str(), TensorView::new(*dtype, tensor.shape().dims().to_vec(), bytes)?))
     });
@@ -194,6 +230,13 @@ fn little_endian(tensor: &Tensor) -> Result<(Dtype, Vec<u8>)> {
 
 /// Puts `bytes` in the place of the file `path`, all or nothing.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if path.exists() && !path.is_file() {
+        // A rename would put a file in the place of the device.
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "expected a file, found a folder or a device",
+        ));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -257,6 +300,15 @@ mod tests {
         );
         let error = weights.shape("x").unwrap_err().to_string();
         assert!(error.ends_with("array x not found; the file has b, d, h, in/steps, mask, s"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_read_nor_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let expected = "expected a safetensors file, found a folder or a device";
+        assert!(Weights::open(folder.path()).err().unwrap().to_string().ends_with(expected));
+        let error = write(folder.path(), &[], HashMap::new()).unwrap_err().to_string();
+        assert!(error.ends_with("expected a file, found a folder or a device"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `q_sample` and `posterior_step`: the two steps of a denoising diffusion (Ho, Jain and Abbeel 2020).
 //!
-//! Forward process (eq. 4): y[b, i] = signal[b] x0[b, i] + sigma[b] noise[b, i], shapes x0, noise, y `[len]` =
+//! Forward process (eq. 4): `y[b, i] = signal[b] x0[b, i] + sigma[b] noise[b, i]`, shapes x0, noise, y `[len]` =
 //! `[b, n]`, signal and sigma `[b]`. Reverse process (eq. 6, 7): y = a x + c x_hat + s noise, all `[len]`, noise
 //! absent in the last step. Their gradients are products with the same numbers. Bound by memory: 12 and 16 bytes an
 //! element.

@@ -1,6 +1,6 @@
 //! `embedding` and `embedding_backward`: rows of a table by index, and the sum of the gradients of each row.
 //!
-//! y[r, :] = table[index[r], :]; dtable[j, :] = sum of dy[r, :] over the r with index[r] = j, in order of r.
+//! `y[r, :] = table[index[r], :]`; `dtable[j, :]` = sum of `dy[r, :]` over the r with `index[r] = j`, in order of r.
 //! Shapes: table, dtable `[v, c]`, index `[rows]` (whole numbers below v), y, dy `[rows, c]`. The backward sorts the
 //! rows by index first, then every row of the table is summed by one task. Bound by memory: 8 bytes an element of y.
 

@@ -2,30 +2,33 @@
 //! (systems 1.4 steps 5 to 7 and 1.5).
 //!
 //! ```text
-//! y = gamma (z - mean) rstd + beta                  z [s, n, c], stats [s, g, 2]
+//! y = gamma (z - mean) rstd + beta                  z [b, n, t, c], stats [b, t, g, 2]
 //! a = sigmoid(W_g y + b_g) tanh(W_h y + b_h)        one matrix [2c, c]; without a gate a = y
-//! p = clamp(w_o . a + b_o, low[n], high[n])         without bounds no clamp
+//! p = clamp(w_o . a + b_o, low[n], high[n])         p [b, t, n]; without bounds no clamp
 //! loss = sum of (p - target)^2 mask / weight        weight = sum of mask, or 1 when the mask is empty
 //! ```
-//! Plan: a task is one step; the affine part of the norm is folded into the matrix; 64 nodes at a time stay in cache.
+//! Plan: a task is 64 windows `[t, c]`, one in cache at a time; the affine part of the norm is folded into the matrix.
 //! Writes the prediction, or, with a target, only loss and weight. Reads 4 c bytes a token (12 more with a target).
 //! Bound by FMA throughput and the exponentials of the gate. Measured: see `benches/RESULTS.md`.
 
-use crate::gemm_tile::GemmTile;
+use crate::gemm_tile::{GemmTile, Start};
+use crate::rows::Rows;
 use crate::temporal_block::{folded_bias, transposed};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-/// Nodes in cache at once.
-pub(crate) const ROWS: usize = 64;
+/// Windows of one task.
+const CHUNK: usize = 64;
 
 /// Parameters of [`GATED_HEAD`] and its backward.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Params {
-    /// Samples times frames.
-    pub steps: u32,
+    /// Samples b.
+    pub batch: u32,
+    /// Frames t.
+    pub frames: u32,
     /// Nodes n.
     pub nodes: u32,
     /// Channels c.
@@ -61,7 +64,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
 };
 
 pub(crate) fn cost(p: &Params) -> Cost {
-    let tokens = u64::from(p.steps) * u64::from(p.nodes);
+    let tokens = u64::from(p.batch) * u64::from(p.frames) * u64::from(p.nodes);
     let [c, gated] = [p.channels, p.gated].map(u64::from);
     Cost { flops: tokens * (4 * c * c * gated + 2 * c), bytes: 4 * tokens * (c + 1) }
 }
@@ -69,6 +72,8 @@ pub(crate) fn cost(p: &Params) -> Cost {
 /// The sizes as indices.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
+    pub(crate) b: usize,
+    pub(crate) t: usize,
     pub(crate) n: usize,
     pub(crate) c: usize,
     pub(crate) groups: usize,
@@ -77,12 +82,24 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     pub(crate) fn of(p: &Params) -> Self {
-        Sizes { n: p.nodes as usize, c: p.channels as usize, groups: p.groups as usize, gated: p.gated == 1 }
+        let [b, t, n, c, groups] = [p.batch, p.frames, p.nodes, p.channels, p.groups].map(|v| v as usize);
+        Sizes { b, t, n, c, groups, gated: p.gated == 1 }
     }
 
     /// Width of the pre-activation: 2c with a gate.
     pub(crate) fn wide(&self) -> usize {
         if self.gated { 2 * self.c } else { 0 }
+    }
+
+    /// Elements of a node's window.
+    pub(crate) fn window(&self) -> usize {
+        self.t * self.c
+    }
+
+    /// Where frame `t` of window `at` (counted over samples and nodes) stands in `[b, t, n]`.
+    #[inline(always)]
+    pub(crate) fn token(&self, at: usize, t: usize) -> usize {
+        (at / self.n * self.t + t) * self.n + at % self.n
     }
 }
 
@@ -142,89 +159,77 @@ impl<T: Real> Packed<T> {
     }
 }
 
-/// Up to [`ROWS`] nodes of one step in cache.
-pub(crate) struct Tile<T> {
-    /// (z - mean) rstd, `[rows, c]`.
-    pub(crate) normed: Vec<T>,
-    /// Pre-activations, then sigmoid and tanh side by side, `[rows, 2c]`.
-    pub(crate) gates: Vec<T>,
-    /// What is projected, `[rows, c]`.
-    pub(crate) active: Vec<T>,
-    /// Before the clamp, `[rows]`.
-    pub(crate) raw: Vec<T>,
-    /// The step's mean and rstd, channel by channel.
+/// Mean and rstd of every step, channel by channel, `[b, t, c]`.
+pub(crate) struct Norm<T> {
     mean: Vec<T>,
     rstd: Vec<T>,
+}
+
+impl<T: Real> Norm<T> {
+    /// From the statistics `[b, t, g, 2]`.
+    pub(crate) fn new(s: &Sizes, stats: &[T]) -> Self {
+        let pair = |at: usize| 2 * (at / s.c * s.groups + at % s.c / (s.c / s.groups));
+        let spread = |second: usize| (0..s.b * s.window()).map(|at| stats[pair(at) + second]).collect();
+        Norm { mean: spread(0), rstd: spread(1) }
+    }
+}
+
+/// One window in cache.
+pub(crate) struct Tile<T> {
+    /// (z - mean) rstd, `[t, c]`.
+    pub(crate) normed: Vec<T>,
+    /// Pre-activations, then sigmoid and tanh, `[t, c]` each.
+    pub(crate) gates: [Vec<T>; 2],
+    /// Their product, which is projected, `[t, c]`.
+    pub(crate) active: Vec<T>,
+    /// Before the clamp, `[t]`.
+    pub(crate) raw: Vec<T>,
 }
 
 impl<T: Real> Tile<T> {
     pub(crate) fn new(s: &Sizes) -> Self {
         let zeros = |len| vec![T::ZERO; len];
-        Tile {
-            normed: zeros(ROWS * s.c),
-            gates: zeros(ROWS * s.wide()),
-            active: zeros(ROWS * s.c),
-            raw: zeros(ROWS),
-            mean: zeros(s.c),
-            rstd: zeros(s.c),
-        }
+        let gate = || zeros(if s.gated { s.window() } else { 0 });
+        Tile { normed: zeros(s.window()), gates: [gate(), gate()], active: gate(), raw: zeros(s.t) }
     }
 
-    /// Takes up the statistics `[g, 2]` of a step.
-    pub(crate) fn enter(&mut self, s: &Sizes, stats: &[T]) {
-        for (i, (mean, rstd)) in self.mean.iter_mut().zip(&mut self.rstd).enumerate() {
-            let group = i / (s.c / s.groups);
-            (*mean, *rstd) = (stats[2 * group], stats[2 * group + 1]);
-        }
-    }
-
-    /// From rows of z to the predictions before the clamp.
+    /// From window z of sample `b` to its predictions before the clamp.
     #[inline(always)]
-    pub(crate) fn run(&mut self, s: &Sizes, w: &Packed<T>, z: &[T]) {
-        for (y, z) in self.normed.chunks_exact_mut(s.c).zip(z.chunks_exact(s.c)) {
-            for (((y, z), mean), rstd) in y.iter_mut().zip(z).zip(&self.mean).zip(&self.rstd) {
-                *y = (*z - *mean) * *rstd;
-            }
+    pub(crate) fn run(&mut self, s: &Sizes, w: &Packed<T>, norm: &Norm<T>, b: usize, z: &[T]) {
+        let of = b * z.len()..(b + 1) * z.len();
+        let (mean, rstd) = (&norm.mean[of.clone()], &norm.rstd[of]);
+        for (((y, z), mean), rstd) in self.normed.iter_mut().zip(z).zip(mean).zip(rstd) {
+            *y = (*z - *mean) * *rstd;
         }
-        let rows = z.len() / s.c;
-        let projected = if s.gated {
-            self.gate(s, w, rows);
-            &self.active
-        } else {
-            &self.normed
-        };
-        for (raw, a) in self.raw.iter_mut().zip(projected[..rows * s.c].chunks_exact(s.c)) {
-            *raw = w.out.1 + simd::sum(s.c, |i| a[i] * w.out.0[i]);
+        if s.gated {
+            self.gate(s, w);
+        }
+        let projected = if s.gated { &self.active } else { &self.normed };
+        row_reduce::dots(s.c, (projected, s.c), (&w.out.0, 0), &mut self.raw);
+        for raw in &mut self.raw {
+            *raw += w.out.1;
         }
     }
 
     #[inline(always)]
-    fn gate(&mut self, s: &Sizes, w: &Packed<T>, rows: usize) {
-        let gates = &mut self.gates[..rows * 2 * s.c];
-        for row in gates.chunks_exact_mut(2 * s.c) {
-            row.copy_from_slice(&w.bias);
+    fn gate(&mut self, s: &Sizes, w: &Packed<T>) {
+        for (gate, at) in self.gates.iter_mut().zip([0, s.c]) {
+            T::gemm_tile(GemmTile {
+                m: s.t,
+                n: s.c,
+                k: s.c,
+                a: (&self.normed, s.c, 1),
+                b: (&w.w[at..], 2 * s.c),
+                c: (gate, s.c),
+                start: Start::Bias(&w.bias[at..]),
+            });
         }
-        T::gemm_tile(GemmTile {
-            m: rows,
-            n: 2 * s.c,
-            k: s.c,
-            a: (&self.normed, s.c, 1),
-            b: (&w.w, 2 * s.c),
-            c: (gates, 2 * s.c),
-            accumulate: true,
-        });
-        for (row, active) in gates.chunks_exact_mut(2 * s.c).zip(self.active.chunks_exact_mut(s.c)) {
-            let (g, h) = row.split_at_mut(s.c);
-            // One slice a loop: three at once from one row stay scalar code.
-            for g in g.iter_mut() {
-                *g = g.sigmoid();
-            }
-            for h in h.iter_mut() {
-                *h = h.tanh();
-            }
-            for ((a, g), h) in active.iter_mut().zip(g.iter()).zip(h.iter()) {
-                *a = *g * *h;
-            }
+        let [g, h] = &mut self.gates;
+        // A loop for each: three slices at once stay plain code.
+        g.iter_mut().for_each(|g| *g = g.sigmoid());
+        h.iter_mut().for_each(|h| *h = h.tanh());
+        for ((a, g), h) in self.active.iter_mut().zip(g).zip(h) {
+            *a = *g * *h;
         }
     }
 }
@@ -239,68 +244,52 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
     let (z, stats) = (buffers.read::<T>(), buffers.read::<T>());
     let head = Head::take(&mut buffers);
-    let prediction = buffers.write::<T>();
-    let packed = Packed::new(&s, &head);
-    let step = |tile: &mut Tile<T>, step: usize, out: &mut Out<'_, T>| {
-        tile.enter(&s, &stats[step * 2 * s.groups..][..2 * s.groups]);
-        let z = &z[step * s.n * s.c..][..s.n * s.c];
-        for (first, z) in z.chunks(ROWS * s.c).enumerate().map(|(i, z)| (i * ROWS, z)) {
+    let prediction = Rows::new(buffers.write::<T>());
+    let (packed, norm) = (Packed::new(&s, &head), Norm::new(&s, stats));
+    let task = |(task, windows): (usize, &[T])| {
+        let mut tile = Tile::new(&s);
+        let mut score = Score { squares: T::ZERO, mass: T::ZERO };
+        for (at, z) in (task * CHUNK..).zip(windows.chunks_exact(s.window())) {
             T::vectorized(
                 #[inline(always)]
-                || {
-                    tile.run(&s, &packed, z);
-                    for (n, raw) in (first..).zip(&tile.raw[..z.len() / s.c]) {
-                        out.put(&head, step * s.n + n, n, clamped(&head, n, *raw));
-                    }
-                },
+                || tile.run(&s, &packed, &norm, at / s.n, z),
             );
-        }
-    };
-    if head.target.is_empty() {
-        let tasks = prediction.par_chunks_mut(s.n).enumerate();
-        return tasks.for_each_init(|| Tile::new(&s), |tile, (i, out)| step(tile, i, &mut Out::Prediction(out)));
-    }
-    let tasks = (0..p.steps as usize).into_par_iter();
-    let parts: Vec<(T, T)> = tasks
-        .map_init(
-            || Tile::new(&s),
-            |tile, i| {
-                let mut out = Out::Loss { squares: T::ZERO, mass: T::ZERO };
-                step(tile, i, &mut out);
-                out.sums()
-            },
-        )
-        .collect();
-    let (squares, mass) = parts.iter().fold((T::ZERO, T::ZERO), |(s, m), (ds, dm)| (s + *ds, m + *dm));
-    let (loss, weight) = (buffers.write::<T>(), buffers.write::<T>());
-    weight[0] = if mass == T::ZERO { T::ONE } else { mass };
-    loss[0] = squares / weight[0];
-}
-
-/// Where a step's predictions go.
-enum Out<'a, T> {
-    Prediction(&'a mut [T]),
-    Loss { squares: T, mass: T },
-}
-
-impl<T: Real> Out<'_, T> {
-    #[inline(always)]
-    fn put(&mut self, head: &Head<'_, T>, at: usize, n: usize, value: T) {
-        match self {
-            Out::Prediction(out) => out[n] = value,
-            Out::Loss { squares, mass } if head.mask[at] != T::ZERO => {
-                let error = value - head.target[at];
-                *squares += error * error * head.mask[at];
-                *mass += head.mask[at];
+            for (t, raw) in tile.raw.iter().enumerate() {
+                let (token, value) = (s.token(at, t), clamped(&head, at % s.n, *raw));
+                if head.target.is_empty() {
+                    // SAFETY: only this task writes this window's predictions.
+                    let slot = unsafe { prediction.slice(token, 1) };
+                    slot[0] = value;
+                } else {
+                    score.add(&head, token, value);
+                }
             }
-            Out::Loss { .. } => {}
         }
+        score
+    };
+    let scores: Vec<_> = z.par_chunks(CHUNK * s.window()).enumerate().map(task).collect();
+    if !head.target.is_empty() {
+        let (loss, weight) = (buffers.write::<T>(), buffers.write::<T>());
+        let mass = scores.iter().map(|score| score.mass).sum();
+        weight[0] = if mass == T::ZERO { T::ONE } else { mass };
+        loss[0] = scores.iter().map(|score| score.squares).sum::<T>() / weight[0];
     }
+}
 
-    fn sums(&self) -> (T, T) {
-        match self {
-            Out::Prediction(_) => (T::ZERO, T::ZERO),
-            Out::Loss { squares, mass } => (*squares, *mass),
+/// Sum of squared errors and of the mask, over the windows of a task.
+struct Score<T> {
+    squares: T,
+    mass: T,
+}
+
+impl<T: Real> Score<T> {
+    fn add(&mut self, head: &Head<'_, T>, token: usize, value: T) {
+        let mask = head.mask[token];
+        // A target outside the mask may be NaN.
+        if mask != T::ZERO {
+            let error = value - head.target[token];
+            self.squares += error * error * mask;
+            self.mass += mask;
         }
     }
 }

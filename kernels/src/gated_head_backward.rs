@@ -2,19 +2,20 @@
 //!
 //! With a target the gradient of a prediction is `2 dy (p - target) mask / weight`, else it is `dy`; it is 0 where the
 //! clamp cut.
-//! Shapes as in the forward; d `[s, n, c]` is the gradient of (z - mean) rstd, sums `[s, g, 2]` its sum and its product with
-//! (z - mean) rstd, both of which `graph_mix_backward` wants. Plan: a task is one step; weight gradients are added up a group
-//! of steps, then over groups in order. The norm is folded into the matrix, see `temporal_block_backward`.
+//! Shapes as in the forward; d `[b, n, t, c]` is the gradient of (z - mean) rstd, sums `[b, t, g, 2]` its sum and its
+//! product with (z - mean) rstd over all nodes, both of which `graph_mix_backward` wants. Plan: a window at a time in cache;
+//! weight gradients and sums are added up a group of windows, then over groups in order. The norm is folded into the matrix,
+//! see `temporal_block_backward`.
 //! Reads 4 c bytes a token (12 more with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
 
-use crate::gated_head::{Head, Packed, Params, ROWS, Sizes, Tile, cost as forward_cost};
-use crate::gemm_tile::GemmTile;
+use crate::gated_head::{Head, Norm, Packed, Params, Sizes, Tile, cost as forward_cost};
+use crate::gemm_tile::{GemmTile, Start, add_product};
 use crate::rows::Rows;
 use crate::temporal_block_backward::unfold;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
 use rayon::prelude::*;
 
-/// At most this many groups of steps, each with sums of its own.
+/// About this many groups of windows, each with sums of its own.
 const GROUPS: usize = 64;
 
 /// Gradients of the head.
@@ -59,14 +60,23 @@ struct Sums<T> {
     /// Sum of dp times what was projected, and of dp.
     out: Vec<T>,
     out_bias: T,
+    /// Sum of d and of d zhat over the nodes of one sample, `[t, c]`.
+    norm: [Vec<T>; 2],
 }
 
 impl<T: Real> Sums<T> {
     fn new(s: &Sizes) -> Self {
         let zeros = |len| vec![T::ZERO; len];
-        Sums { gate: zeros(s.wide() * s.c), gate_bias: zeros(s.wide()), out: zeros(s.c), out_bias: T::ZERO }
+        Sums {
+            gate: zeros(s.wide() * s.c),
+            gate_bias: zeros(s.wide()),
+            out: zeros(s.c),
+            out_bias: T::ZERO,
+            norm: [zeros(s.window()), zeros(s.window())],
+        }
     }
 
+    /// Adds the weights' sums of another group.
     fn add(&mut self, other: &Sums<T>) {
         let pairs =
             [(&mut self.gate, &other.gate), (&mut self.gate_bias, &other.gate_bias), (&mut self.out, &other.out)];
@@ -81,7 +91,7 @@ impl<T: Real> Sums<T> {
 
 /// Where the gradient of a prediction comes from.
 struct Source<'a, T> {
-    /// `[s, n]`, or with a target one number.
+    /// `[b, t, n]`, or with a target one number.
     dy: &'a [T],
     /// 2 dy / weight with a target.
     factor: T,
@@ -93,7 +103,7 @@ impl<'a, T: Real> Source<'a, T> {
         Source { dy, factor: weight.first().map_or(T::ZERO, |weight| T::of(2.0) * dy[0] / *weight) }
     }
 
-    /// Gradient of the value before the clamp, at token `at` of node `n`.
+    /// Gradient of the value before the clamp, at element `at` of `[b, t, n]`, which belongs to node `n`.
     #[inline(always)]
     fn of(&self, head: &Head<'_, T>, at: usize, n: usize, raw: T) -> T {
         let inside = head.low.is_empty() || (raw >= head.low[n] && raw <= head.high[n]);
@@ -114,123 +124,102 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (z, stats) = (buffers.read::<T>(), buffers.read::<T>());
     let head = Head::take(&mut buffers);
     let source = Source::take(&mut buffers);
-    let (d, group_sums) = (Rows::new(buffers.write::<T>()), Rows::new(buffers.write::<T>()));
-    let packed = Packed::new(&s, &head);
-    let back: Vec<T> =
-        head.w_gate.chunks_exact(s.c).flat_map(|w| w.iter().zip(head.gamma).map(|(w, g)| *w * *g)).collect();
-    let out_back: Vec<T> =
-        if s.gated { head.w_out.to_vec() } else { head.w_out.iter().zip(head.gamma).map(|(w, g)| *w * *g).collect() };
-    let steps = p.steps as usize;
-    let per_group = steps.div_ceil(GROUPS).max(1);
+    let (d, norm_sums) = (Rows::new(buffers.write::<T>()), buffers.write::<T>());
+    let (packed, norm, back) = (Packed::new(&s, &head), Norm::new(&s, stats), Back::new(&s, &head));
+    // A group lies in one sample, whose statistics it sums for.
+    let per_group = (s.b * s.n).div_ceil(GROUPS).clamp(1, s.n);
+    let groups = s.n.div_ceil(per_group);
     let group = |g: usize| {
-        let mut tile = Tile::new(&s);
-        let mut sums = Sums::new(&s);
-        for step in g * per_group..((g + 1) * per_group).min(steps) {
-            let stats = &stats[step * 2 * s.groups..][..2 * s.groups];
-            // SAFETY: only this task writes this step.
-            let norm_sums = unsafe { group_sums.slice(step * 2 * s.groups, 2 * s.groups) };
-            let (mut slopes, mut means) = (vec![T::ZERO; s.c], vec![T::ZERO; s.c]);
-            tile.enter(&s, stats);
-            for first in (0..s.n).step_by(ROWS) {
-                let rows = ROWS.min(s.n - first);
-                let at = step * s.n + first;
-                // SAFETY: as above.
-                let d = unsafe { d.slice(at * s.c, rows * s.c) };
-                T::vectorized(
-                    #[inline(always)]
-                    || {
-                        tile.run(&s, &packed, &z[at * s.c..(at + rows) * s.c]);
-                        for (i, raw) in tile.raw[..rows].iter_mut().enumerate() {
-                            *raw = source.of(&head, at + i, first + i, *raw);
-                        }
-                        pull_back(&s, &mut tile, (&back, &out_back), rows, &mut sums, d);
-                        add_norm_sums(&tile.normed, d, &mut means, &mut slopes);
-                    },
-                );
-            }
-            for (g, pair) in norm_sums.chunks_exact_mut(2).enumerate() {
-                let channels = g * (s.c / s.groups)..(g + 1) * (s.c / s.groups);
-                (pair[0], pair[1]) =
-                    (means[channels.clone()].iter().copied().sum(), slopes[channels].iter().copied().sum());
-            }
+        let (b, first) = (g / groups, g % groups * per_group);
+        let (mut tile, mut sums) = (Tile::new(&s), Sums::new(&s));
+        for n in first..(first + per_group).min(s.n) {
+            let at = b * s.n + n;
+            // SAFETY: only this task writes this window.
+            let d = unsafe { d.slice(at * s.window(), s.window()) };
+            T::vectorized(
+                #[inline(always)]
+                || {
+                    tile.run(&s, &packed, &norm, b, &z[at * s.window()..][..s.window()]);
+                    for (t, raw) in tile.raw.iter_mut().enumerate() {
+                        *raw = source.of(&head, s.token(at, t), n, *raw);
+                    }
+                    pull_back(&s, &mut tile, &back, &mut sums, d);
+                    let [means, slopes] = &mut sums.norm;
+                    for (((mean, slope), d), x) in means.iter_mut().zip(slopes).zip(&*d).zip(&tile.normed) {
+                        *mean += *d;
+                        *slope = d.mul_add(*x, *slope);
+                    }
+                },
+            );
         }
         sums
     };
-    let groups: Vec<_> = (0..steps.div_ceil(per_group)).into_par_iter().map(group).collect();
+    let parts: Vec<_> = (0..s.b * groups).into_par_iter().map(group).collect();
     let mut total = Sums::new(&s);
-    for sums in &groups {
+    norm_sums.fill(T::ZERO);
+    for (g, sums) in parts.iter().enumerate() {
         total.add(sums);
+        add_norm_sums(&s, sums, &mut norm_sums[g / groups * s.t * s.groups * 2..][..s.t * s.groups * 2]);
     }
     finish(&s, &head, &total, buffers);
 }
 
+/// Adds a group's sums of d and d zhat, channel by channel, to those of its sample `[t, g, 2]`.
+fn add_norm_sums<T: Real>(s: &Sizes, sums: &Sums<T>, of_sample: &mut [T]) {
+    let width = s.c / s.groups;
+    let channels = sums.norm[0].chunks_exact(width).zip(sums.norm[1].chunks_exact(width));
+    for (pair, (means, slopes)) in of_sample.chunks_exact_mut(2).zip(channels) {
+        pair[0] += means.iter().copied().sum();
+        pair[1] += slopes.iter().copied().sum();
+    }
+}
+
+/// Weights as the way back wants them, the norm folded in.
+struct Back<T> {
+    /// `[2c, c]`.
+    gate: Vec<T>,
+    /// `[c]`.
+    out: Vec<T>,
+}
+
+impl<T: Real> Back<T> {
+    fn new(s: &Sizes, head: &Head<'_, T>) -> Self {
+        let scaled = |w: &[T]| w.iter().zip(head.gamma.iter().cycle()).map(|(w, g)| *w * *g).collect();
+        Back { gate: scaled(head.w_gate), out: if s.gated { head.w_out.to_vec() } else { scaled(head.w_out) } }
+    }
+}
+
 /// From the gradients of the raw predictions (in `tile.raw`) to `d`, adding to the weights' sums.
 #[inline(always)]
-fn pull_back<T: Real>(
-    s: &Sizes,
-    tile: &mut Tile<T>,
-    (back, out_back): (&[T], &[T]),
-    rows: usize,
-    sums: &mut Sums<T>,
-    d: &mut [T],
-) {
+fn pull_back<T: Real>(s: &Sizes, tile: &mut Tile<T>, back: &Back<T>, sums: &mut Sums<T>, d: &mut [T]) {
     let projected = if s.gated { &tile.active } else { &tile.normed };
-    for (dp, a) in tile.raw[..rows].iter().zip(projected.chunks_exact(s.c)) {
-        sums.out_bias += *dp;
-        for (sum, a) in sums.out.iter_mut().zip(a) {
-            *sum = a.mul_add(*dp, *sum);
-        }
-    }
+    sums.out_bias += tile.raw.iter().copied().sum();
+    add_product((1, s.c, s.t), (&tile.raw, s.t, 1), (projected, s.c), (&mut sums.out, s.c));
     if !s.gated {
         for (d, dp) in d.chunks_exact_mut(s.c).zip(&tile.raw) {
-            for (d, w) in d.iter_mut().zip(out_back) {
-                *d = *dp * *w;
-            }
+            simd::update(d, &back.out, |_, w| *dp * w);
         }
         return;
     }
-    let wide = 2 * s.c;
-    let gates = &mut tile.gates[..rows * wide];
-    for (row, dp) in gates.chunks_exact_mut(wide).zip(&tile.raw) {
-        let (g, h) = row.split_at_mut(s.c);
-        for ((g, h), w) in g.iter_mut().zip(h).zip(out_back) {
-            let (gate, value, da) = (*g, *h, *dp * *w);
-            *g = da * value * gate * (T::ONE - gate);
-            *h = da * gate * (T::ONE - value * value);
-        }
-        for (sum, x) in sums.gate_bias.iter_mut().zip(row.iter()) {
-            *sum += *x;
-        }
+    let [g, h] = &mut tile.gates;
+    // With a = g h: g' = da a (1 - g), h' = da (g - a h).
+    for ((h, g), a) in h.iter_mut().zip(&*g).zip(&tile.active) {
+        *h = *g - *a * *h;
     }
-    let normed = (&tile.normed[..], s.c);
-    T::gemm_tile(GemmTile {
-        m: wide,
-        n: s.c,
-        k: rows,
-        a: (gates, 1, wide),
-        b: normed,
-        c: (&mut sums.gate, s.c),
-        accumulate: true,
-    });
-    T::gemm_tile(GemmTile {
-        m: rows,
-        n: s.c,
-        k: wide,
-        a: (gates, wide, 1),
-        b: (back, s.c),
-        c: (d, s.c),
-        accumulate: false,
-    });
-}
-
-/// Adds sum d and sum d zhat of every channel.
-#[inline(always)]
-fn add_norm_sums<T: Real>(normed: &[T], d: &[T], means: &mut [T], slopes: &mut [T]) {
-    for (x, d) in normed.chunks_exact(means.len()).zip(d.chunks_exact(means.len())) {
-        for (((mean, slope), x), d) in means.iter_mut().zip(slopes.iter_mut()).zip(x).zip(d) {
-            *mean += *d;
-            *slope = d.mul_add(*x, *slope);
+    for (g, a) in g.iter_mut().zip(&tile.active) {
+        *g = *a * (T::ONE - *g);
+    }
+    let (square, mut start) = (s.c * s.c, Start::Zero);
+    for (i, gate) in [g, h].into_iter().enumerate() {
+        for (gate, dp) in gate.chunks_exact_mut(s.c).zip(&tile.raw) {
+            simd::update(gate, &back.out, |gate, w| *dp * w * gate);
         }
+        simd::add_rows(&mut sums.gate_bias[i * s.c..(i + 1) * s.c], gate);
+        let sums = &mut sums.gate[i * square..];
+        add_product((s.c, s.c, s.t), (gate, 1, s.c), (&tile.normed, s.c), (sums, s.c));
+        let b = (&back.gate[i * square..], s.c);
+        T::gemm_tile(GemmTile { m: s.t, n: s.c, k: s.c, a: (gate, s.c, 1), b, c: (&mut *d, s.c), start });
+        start = Start::Result;
     }
 }
 

@@ -1,6 +1,6 @@
 //! `gemm`: batched matrix product with optional transposes and bias.
 //!
-//! c[b] = op(a[b]) op(b[b]) + bias. Shapes: op(a) `[m, k]`, op(b) `[k, n]`, c `[m, n]`, bias `[n]`; a factor whose
+//! `c[b] = op(a[b]) op(b[b]) + bias`. Shapes: op(a) `[m, k]`, op(b) `[k, n]`, c `[m, n]`, bias `[n]`; a factor whose
 //! batch stride is 0 is shared by the whole batch. On the CPU the product is the `gemm` crate's, which reaches 91 to
 //! 96 % of the FMA peak; one product is split over the cores, a batch of products is dealt out to them.
 //! Bound by FMA throughput above about 100 in every dimension, by memory below.

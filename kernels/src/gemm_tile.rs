@@ -1,6 +1,6 @@
 //! Small matrix products inside a fused kernel: operands in the first-level cache, one thread.
 //!
-//! `c[m, n] (+)= a[m, k] * b[k, n]`. `a` may have any strides (a transpose costs nothing), `b` and `c` have
+//! `c[m, n] = start + a[m, k] * b[k, n]`. `a` may have any strides (a transpose costs nothing), `b` and `c` have
 //! contiguous rows. The plan: a block of `c` (12 x 2 vectors with 32 registers, 6 x 2 with 16) stays in
 //! registers while k runs; each step loads two vectors of `b` and broadcasts one element of `a` a row. The
 //! last vector of a row is masked, so any n works. Bound by FMA throughput.
@@ -24,8 +24,36 @@ pub struct GemmTile<'a, T> {
     pub b: (&'a [T], usize),
     /// Result and its stride between rows.
     pub c: (&'a mut [T], usize),
-    /// Whether the product is added to `c` or replaces it.
-    pub accumulate: bool,
+    /// What the product is added to.
+    pub start: Start<'a, T>,
+}
+
+/// What a product is added to before it is stored: saves a pass over `c`.
+#[derive(Clone, Copy)]
+pub enum Start<'a, T> {
+    /// Nothing.
+    Zero,
+    /// What `c` holds.
+    Result,
+    /// The same row `[n]` for every row of `c`.
+    Bias(&'a [T]),
+    /// Rows `[m, n]` with the stride of `c`.
+    Rows(&'a [T]),
+    /// Rows `[m, n]` with the stride of `c`, and one more row `[n]` for each.
+    RowsAndBias(&'a [T], &'a [T]),
+}
+
+impl<'a, T> Start<'a, T> {
+    /// The rows to add, and the bias, where there are any.
+    #[inline(always)]
+    fn parts(&self) -> (Option<&'a [T]>, Option<&'a [T]>) {
+        match *self {
+            Start::Zero | Start::Result => (None, None),
+            Start::Bias(bias) => (None, Some(bias)),
+            Start::Rows(rows) => (Some(rows), None),
+            Start::RowsAndBias(rows, bias) => (Some(rows), Some(bias)),
+        }
+    }
 }
 
 impl<T> GemmTile<'_, T> {
@@ -36,7 +64,11 @@ impl<T> GemmTile<'_, T> {
         if m == 0 || n == 0 {
             return;
         }
-        assert!((m - 1) * self.c.1 + n <= self.c.0.len(), "gemm_tile: c is too short");
+        let last = (m - 1) * self.c.1 + n;
+        assert!(last <= self.c.0.len(), "gemm_tile: c is too short");
+        let (rows, bias) = self.start.parts();
+        assert!(rows.is_none_or(|rows| last <= rows.len()), "gemm_tile: the rows to start from are too short");
+        assert!(bias.is_none_or(|bias| n <= bias.len()), "gemm_tile: the bias is too short");
         if k > 0 {
             assert!((m - 1) * self.a.1 + (k - 1) * self.a.2 < self.a.0.len(), "gemm_tile: a is too short");
             assert!((k - 1) * self.b.1 + n <= self.b.0.len(), "gemm_tile: b is too short");
@@ -52,7 +84,7 @@ pub(crate) fn product<T: Real>(
     b: (&[T], usize),
     c: (&mut [T], usize),
 ) {
-    T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: false });
+    T::gemm_tile(GemmTile { m, n, k, a, b, c, start: Start::Zero });
 }
 
 /// c += a b, otherwise as [`product`].
@@ -63,16 +95,23 @@ pub(crate) fn add_product<T: Real>(
     b: (&[T], usize),
     c: (&mut [T], usize),
 ) {
-    T::gemm_tile(GemmTile { m, n, k, a, b, c, accumulate: true });
+    T::gemm_tile(GemmTile { m, n, k, a, b, c, start: Start::Result });
 }
 
 /// The product by three plain loops, in any precision.
 pub(crate) fn run_plain<T: Real>(g: GemmTile<'_, T>) {
     g.assert_inside();
+    let (rows, bias) = g.start.parts();
     for i in 0..g.m {
-        let row = &mut g.c.0[i * g.c.1..i * g.c.1 + g.n];
-        if !g.accumulate {
+        let at = i * g.c.1..i * g.c.1 + g.n;
+        let row = &mut g.c.0[at.clone()];
+        if !matches!(g.start, Start::Result) {
             row.fill(T::ZERO);
+        }
+        for start in [rows.map(|rows| &rows[at]), bias.map(|bias| &bias[..g.n])].into_iter().flatten() {
+            for (c, start) in row.iter_mut().zip(start) {
+                *c += *start;
+            }
         }
         for p in 0..g.k {
             let a = g.a.0[i * g.a.1 + p * g.a.2];
@@ -99,13 +138,15 @@ impl WithSimd for SimdTile<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let g = self.0;
+        let own = matches!(g.start, Start::Result).then_some(g.c.0.as_ptr());
+        let (base, bias) = g.start.parts();
+        let base = own.or(base.map(<[f32]>::as_ptr));
         let rows = if S::REGISTER_COUNT >= 32 { 12 } else { 6 };
         let mut column = 0;
         while column < g.n {
             let left = g.n - column;
-            let vectors = if left > S::F32_LANES { 2 } else { 1 };
-            let width = left.min(vectors * S::F32_LANES);
-            let mask = simd.mask_between_m32s(0, (width - (vectors - 1) * S::F32_LANES) as u32);
+            let width = if left >= 2 * S::F32_LANES { 2 * S::F32_LANES } else { left.min(S::F32_LANES) };
+            let mask = simd.mask_between_m32s(0, width.min(S::F32_LANES) as u32);
             // Rows are shared out evenly: 46 rows become 12, 12, 11, 11 rather than 12, 12, 12, 10.
             let blocks = g.m.div_ceil(rows);
             let mut row = 0;
@@ -122,14 +163,17 @@ impl WithSimd for SimdTile<'_> {
                     // SAFETY: as above.
                     c: unsafe { g.c.0.as_mut_ptr().add(row * g.c.1 + column) },
                     c_stride: g.c.1,
-                    accumulate: g.accumulate,
+                    base: base.map_or(std::ptr::null(), |p| p.wrapping_add(row * g.c.1 + column)),
+                    bias: bias.map_or(std::ptr::null(), |bias| bias.as_ptr().wrapping_add(column)),
                 };
                 // SAFETY: the tile covers rows row..next and columns column..column + width, all inside.
                 unsafe {
-                    if vectors == 2 {
-                        choose::<S, 2>(simd, &tile, next - row, mask);
+                    if width == 2 * S::F32_LANES {
+                        choose::<S, 2, false>(simd, &tile, next - row, mask);
+                    } else if width == S::F32_LANES {
+                        choose::<S, 1, false>(simd, &tile, next - row, mask);
                     } else {
-                        choose::<S, 1>(simd, &tile, next - row, mask);
+                        choose::<S, 1, true>(simd, &tile, next - row, mask);
                     }
                 }
                 row = next;
@@ -148,28 +192,31 @@ struct Block {
     b_stride: usize,
     c: *mut f32,
     c_stride: usize,
-    accumulate: bool,
+    /// Rows with the stride of `c` to start from, or null.
+    base: *const f32,
+    /// A row to start every row from, or null.
+    bias: *const f32,
 }
 
 /// # Safety
-/// `tile` must cover `rows` rows and `V` vectors, the last one under `mask`, of valid memory.
+/// `tile` must cover `rows` rows and `V` vectors, or with `M` the part of one vector under `mask`, of valid memory.
 #[inline(always)]
-unsafe fn choose<S: Simd, const V: usize>(simd: S, tile: &Block, rows: usize, mask: MemMask<S::m32s>) {
+unsafe fn choose<S: Simd, const V: usize, const M: bool>(simd: S, tile: &Block, rows: usize, mask: MemMask<S::m32s>) {
     // SAFETY: passed on from the caller.
     unsafe {
         match rows {
-            1 => block::<S, 1, V>(simd, tile, mask),
-            2 => block::<S, 2, V>(simd, tile, mask),
-            3 => block::<S, 3, V>(simd, tile, mask),
-            4 => block::<S, 4, V>(simd, tile, mask),
-            5 => block::<S, 5, V>(simd, tile, mask),
-            6 => block::<S, 6, V>(simd, tile, mask),
-            7 => block::<S, 7, V>(simd, tile, mask),
-            8 => block::<S, 8, V>(simd, tile, mask),
-            9 => block::<S, 9, V>(simd, tile, mask),
-            10 => block::<S, 10, V>(simd, tile, mask),
-            11 => block::<S, 11, V>(simd, tile, mask),
-            12 => block::<S, 12, V>(simd, tile, mask),
+            1 => block::<S, 1, V, M>(simd, tile, mask),
+            2 => block::<S, 2, V, M>(simd, tile, mask),
+            3 => block::<S, 3, V, M>(simd, tile, mask),
+            4 => block::<S, 4, V, M>(simd, tile, mask),
+            5 => block::<S, 5, V, M>(simd, tile, mask),
+            6 => block::<S, 6, V, M>(simd, tile, mask),
+            7 => block::<S, 7, V, M>(simd, tile, mask),
+            8 => block::<S, 8, V, M>(simd, tile, mask),
+            9 => block::<S, 9, V, M>(simd, tile, mask),
+            10 => block::<S, 10, V, M>(simd, tile, mask),
+            11 => block::<S, 11, V, M>(simd, tile, mask),
+            12 => block::<S, 12, V, M>(simd, tile, mask),
             _ => unreachable!("a block has 1 to 12 rows"),
         }
     }
@@ -178,22 +225,18 @@ unsafe fn choose<S: Simd, const V: usize>(simd: S, tile: &Block, rows: usize, ma
 /// # Safety
 /// As [`choose`], with `R` rows.
 #[inline(always)]
-unsafe fn block<S: Simd, const R: usize, const V: usize>(simd: S, tile: &Block, mask: MemMask<S::m32s>) {
+unsafe fn block<S: Simd, const R: usize, const V: usize, const M: bool>(simd: S, tile: &Block, mask: MemMask<S::m32s>) {
     let lanes = S::F32_LANES;
+    // SAFETY: `at` is one of the V vectors of a row that the tile covers.
+    let load = |at: *const f32| unsafe {
+        if M { simd.mask_load_ptr_f32s(mask, at) } else { at.cast::<S::f32s>().read_unaligned() }
+    };
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
-    let mut a = tile.a;
-    let mut b = tile.b;
+    let (mut a, mut b) = (tile.a, tile.b);
     for _ in 0..tile.k {
         let mut right = [simd.splat_f32s(0.0); V];
         for (v, r) in right.iter_mut().enumerate() {
-            // SAFETY: all but the last vector are whole, the last one is masked to the row's end.
-            *r = unsafe {
-                if v + 1 < V {
-                    b.add(v * lanes).cast::<S::f32s>().read_unaligned()
-                } else {
-                    simd.mask_load_ptr_f32s(mask, b.add(v * lanes))
-                }
-            };
+            *r = load(b.wrapping_add(v * lanes));
         }
         for (i, row) in sums.iter_mut().enumerate() {
             // SAFETY: row i < R of column p < k.
@@ -205,22 +248,31 @@ unsafe fn block<S: Simd, const R: usize, const V: usize>(simd: S, tile: &Block, 
         a = a.wrapping_add(tile.strides.1);
         b = b.wrapping_add(tile.b_stride);
     }
+    // Short loops of a known length, or the sums would leave the registers.
+    if !tile.bias.is_null() {
+        for v in 0..V {
+            let bias = load(tile.bias.wrapping_add(v * lanes));
+            for row in &mut sums {
+                row[v] = simd.add_f32s(row[v], bias);
+            }
+        }
+    }
+    if !tile.base.is_null() {
+        for (i, row) in sums.iter_mut().enumerate() {
+            for (v, sum) in row.iter_mut().enumerate() {
+                *sum = simd.add_f32s(load(tile.base.wrapping_add(i * tile.c_stride + v * lanes)), *sum);
+            }
+        }
+    }
     for (i, row) in sums.iter().enumerate() {
         for (v, sum) in row.iter().enumerate() {
-            // SAFETY: row i < R of `c`; the last vector is masked to the row's end.
+            let at = tile.c.wrapping_add(i * tile.c_stride + v * lanes);
+            // SAFETY: as for `load`, in `c`.
             unsafe {
-                let at = tile.c.add(i * tile.c_stride + v * lanes);
-                let whole = v + 1 < V;
-                let mut value = *sum;
-                if tile.accumulate {
-                    let old =
-                        if whole { at.cast::<S::f32s>().read_unaligned() } else { simd.mask_load_ptr_f32s(mask, at) };
-                    value = simd.add_f32s(old, value);
-                }
-                if whole {
-                    at.cast::<S::f32s>().write_unaligned(value);
+                if M {
+                    simd.mask_store_ptr_f32s(mask, at, *sum);
                 } else {
-                    simd.mask_store_ptr_f32s(mask, at, value);
+                    at.cast::<S::f32s>().write_unaligned(*sum);
                 }
             }
         }
@@ -246,21 +298,22 @@ mod tests {
             (25, 31, 3),
         ] {
             for transposed in [false, true] {
-                for accumulate in [false, true] {
+                for start in 0..5 {
                     let a: Vec<f32> = (0..m * k).map(value).collect();
                     let b: Vec<f32> = (0..k * (n + 3)).map(|i| value(i + 7)).collect();
                     let strides = if transposed { (1, m) } else { (k, 1) };
                     let mut got: Vec<f32> = (0..m * (n + 1)).map(|i| value(i + 11)).collect();
                     let mut want = got.clone();
-                    let tile = |c| GemmTile {
-                        m,
-                        n,
-                        k,
-                        a: (&a, strides.0, strides.1),
-                        b: (&b, n + 3),
-                        c: (c, n + 1),
-                        accumulate,
-                    };
+                    let (rows, bias) = (want.clone(), &want.clone()[..n]);
+                    let start = [
+                        Start::Zero,
+                        Start::Result,
+                        Start::Bias(bias),
+                        Start::Rows(&rows),
+                        Start::RowsAndBias(&rows, bias),
+                    ][start];
+                    let tile =
+                        |c| GemmTile { m, n, k, a: (&a, strides.0, strides.1), b: (&b, n + 3), c: (c, n + 1), start };
                     run_f32(tile(&mut got));
                     run_plain(tile(&mut want));
                     for (g, w) in got.iter().zip(&want) {

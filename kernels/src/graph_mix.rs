@@ -2,32 +2,33 @@
 //! (HSGNN: STIMP eq. 4 in the published code's form, systems 1.4 steps 4 and 5).
 //!
 //! ```text
-//! z[s, n] = r h[s, n] + (sum_j a_nj h[s, j]) W_n,    W_n = sum_k e[n, k] P[k]     h, z [s, n, c], e [n, k], P [k, c, c]
-//! stats[s, g] = mean and 1 / standard deviation of z[s] over all nodes and the channels of group g
+//! z[b, n] = r h[b, n] + (sum_j a_nj h[b, j]) W_n,    W_n = sum_k e[n, k] P[k]     h, z [b, n, t, c], e [n, k], P [k, c, c]
+//! stats[b, t, g] = mean and 1 / standard deviation of z[b, :, t] over all nodes and the channels of group g
 //! ```
-//! `s` counts (sample, frame) pairs. Plan: a task is 64 nodes; it builds one W_n in cache, gathers the neighbour sums of up
-//! to 64 rows and multiplies them with it, so W_n is never stored (4 n c^2 bytes saved). Each task sums z about the value
+//! Plan: a task is 64 nodes; it builds one W_n in cache, gathers the neighbours' windows `[t, c]`, each one run of memory,
+//! and multiplies their sum with it, so W_n is never stored (4 n c^2 bytes saved). Each task sums z about the value
 //! at its first node; the tasks' means and squares are merged in order (Chan et al. 1983), so the bits do not depend on
 //! the number of threads. Reads 4 c bytes a token (neighbours come from the cache), writes 4 c.
 //! Bound by FMA throughput at c = 32 (2.3 kFLOP a token), by memory below. Measured: see `benches/RESULTS.md`.
 
-use crate::gemm_tile::GemmTile;
+use crate::gemm_tile::{GemmTile, Start};
 use crate::rows::Rows;
+use crate::spmm::Matrix;
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 /// Nodes of one task.
 pub(crate) const CHUNK: usize = 64;
-/// Rows gathered at once.
-pub(crate) const ROWS: usize = 64;
 
 /// Parameters of [`GRAPH_MIX`] and its backward.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Params {
-    /// Samples times frames.
-    pub steps: u32,
+    /// Samples b.
+    pub batch: u32,
+    /// Frames t.
+    pub frames: u32,
     /// Nodes n.
     pub nodes: u32,
     /// Channels c.
@@ -59,15 +60,17 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     cost: |p| {
-        let [s, n, c, k, edges] = [p.steps, p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
-        Cost { flops: 2 * s * c * (edges + n * c) + 2 * n * k * c * c, bytes: 4 * s * n * 2 * c }
+        let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
+        let steps = u64::from(p.batch) * u64::from(p.frames);
+        Cost { flops: 2 * steps * c * (edges + n * c) + 2 * n * k * c * c, bytes: 8 * steps * n * c }
     },
 };
 
 /// The sizes as indices.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
-    pub(crate) s: usize,
+    pub(crate) b: usize,
+    pub(crate) t: usize,
     pub(crate) n: usize,
     pub(crate) c: usize,
     pub(crate) k: usize,
@@ -76,49 +79,24 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     pub(crate) fn of(p: &Params) -> Self {
-        let [s, n, c, k, groups] = [p.steps, p.nodes, p.channels, p.prototypes, p.groups].map(|v| v as usize);
-        Sizes { s, n, c, k, groups }
+        let [b, t, n, c, k, groups] =
+            [p.batch, p.frames, p.nodes, p.channels, p.prototypes, p.groups].map(|v| v as usize);
+        Sizes { b, t, n, c, k, groups }
+    }
+
+    /// Elements of a node's window.
+    pub(crate) fn window(&self) -> usize {
+        self.t * self.c
+    }
+
+    /// All windows of a sample.
+    pub(crate) fn sample<'a, T>(&self, x: &'a [T], b: usize) -> &'a [T] {
+        &x[b * self.n * self.window()..][..self.n * self.window()]
     }
 
     /// Channels of a group.
     pub(crate) fn width(&self) -> usize {
         self.c / self.groups
-    }
-}
-
-/// A sparse matrix by rows; without values every entry is 1.
-#[derive(Clone, Copy)]
-pub(crate) struct Graph<'a, T> {
-    offsets: &'a [u32],
-    neighbours: &'a [u32],
-    values: &'a [T],
-}
-
-impl<'a, T: Real> Graph<'a, T> {
-    pub(crate) fn take(buffers: &mut Buffers<'a>) -> Self {
-        Graph { offsets: buffers.read::<u32>(), neighbours: buffers.read::<u32>(), values: buffers.read::<T>() }
-    }
-
-    /// The neighbour sums of node `n` for the steps from `first` on, one row each.
-    #[inline(always)]
-    pub(crate) fn gather(&self, s: &Sizes, h: &[T], n: usize, first: usize, rows: &mut [T]) {
-        let edges = self.offsets[n] as usize..self.offsets[n + 1] as usize;
-        for (step, row) in rows.chunks_exact_mut(s.c).enumerate() {
-            row.fill(T::ZERO);
-            let plane = &h[(first + step) * s.n * s.c..][..s.n * s.c];
-            for edge in edges.clone() {
-                let x = &plane[self.neighbours[edge] as usize * s.c..][..s.c];
-                if self.values.is_empty() {
-                    for (y, x) in row.iter_mut().zip(x) {
-                        *y += *x;
-                    }
-                } else {
-                    for (y, x) in row.iter_mut().zip(x) {
-                        *y = x.mul_add(self.values[edge], *y);
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -133,7 +111,7 @@ pub(crate) fn node_weights<T: Real>(e: &[T], pool: &[T], w: &mut [T]) {
     }
 }
 
-/// Sums of z and z^2 about a shift, for every step and channel: what one task saw.
+/// Sums of z and z^2 about a shift, `[b, t, c]` each: what one task saw.
 struct Moments<T> {
     shift: Vec<T>,
     sum: Vec<T>,
@@ -143,13 +121,14 @@ struct Moments<T> {
 
 impl<T: Real> Moments<T> {
     fn new(s: &Sizes) -> Self {
-        let zeros = || vec![T::ZERO; s.s * s.c];
+        let zeros = || vec![T::ZERO; s.b * s.window()];
         Moments { shift: zeros(), sum: zeros(), square: zeros(), count: 0 }
     }
 
+    /// Takes up a window z of sample `b`.
     #[inline(always)]
-    fn add(&mut self, at: usize, z: &[T]) {
-        let range = at..at + z.len();
+    fn add(&mut self, b: usize, z: &[T]) {
+        let range = b * z.len()..(b + 1) * z.len();
         if self.count == 0 {
             self.shift[range.clone()].copy_from_slice(z);
         }
@@ -165,35 +144,26 @@ impl<T: Real> Moments<T> {
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
     let h = buffers.read::<T>();
-    let graph = Graph::take(&mut buffers);
+    let graph = Matrix::take(&mut buffers);
     let (e, pool) = (buffers.read::<T>(), buffers.read::<T>());
     let (z, stats) = (Rows::new(buffers.write::<T>()), buffers.write::<T>());
     let task = |task: usize| {
         let mut moments = Moments::new(&s);
-        let (mut w, mut sums) = (vec![T::ZERO; s.c * s.c], vec![T::ZERO; ROWS * s.c]);
-        let mut out = sums.clone();
+        let (mut w, mut sum) = (vec![T::ZERO; s.c * s.c], vec![T::ZERO; s.window()]);
         for n in task * CHUNK..((task + 1) * CHUNK).min(s.n) {
             T::vectorized(
                 #[inline(always)]
                 || {
                     node_weights(&e[n * s.k..(n + 1) * s.k], pool, &mut w);
-                    for first in (0..s.s).step_by(ROWS) {
-                        let rows = ROWS.min(s.s - first);
-                        let sums = &mut sums[..rows * s.c];
-                        graph.gather(&s, h, n, first, sums);
-                        let out = &mut out[..rows * s.c];
-                        product(&s, rows, sums, &w, out);
-                        for (step, out) in out.chunks_exact_mut(s.c).enumerate() {
-                            let at = ((first + step) * s.n + n) * s.c;
-                            if p.residual == 1 {
-                                for (out, h) in out.iter_mut().zip(&h[at..at + s.c]) {
-                                    *out += *h;
-                                }
-                            }
-                            moments.add((first + step) * s.c, out);
-                            // SAFETY: only this task writes node n.
-                            unsafe { z.slice(at, s.c) }.copy_from_slice(out);
-                        }
+                    for b in 0..s.b {
+                        let at = (b * s.n + n) * s.window();
+                        graph.row(n, s.sample(h, b), &[], &mut sum);
+                        // SAFETY: only this task writes node n.
+                        let z = unsafe { z.slice(at, s.window()) };
+                        let start = if p.residual == 1 { Start::Rows(&h[at..]) } else { Start::Zero };
+                        let (a, c) = ((&sum[..], s.c, 1), (&mut *z, s.c));
+                        T::gemm_tile(GemmTile { m: s.t, n: s.c, k: s.c, a, b: (&w, s.c), c, start });
+                        moments.add(b, z);
                     }
                 },
             );
@@ -207,14 +177,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     });
 }
 
-/// out = x w for `rows` rows.
-#[inline(always)]
-pub(crate) fn product<T: Real>(s: &Sizes, rows: usize, x: &[T], w: &[T], out: &mut [T]) {
-    let c = (out, s.c);
-    T::gemm_tile(GemmTile { m: rows, n: s.c, k: s.c, a: (x, s.c, 1), b: (w, s.c), c, accumulate: false });
-}
-
-/// Mean and reciprocal standard deviation of a group, from what the tasks saw, in their order.
+/// Mean and reciprocal standard deviation of a group of a step (sample and frame), from what the tasks saw, in their order.
 fn merge<T: Real>(s: &Sizes, moments: &[Moments<T>], step: usize, group: usize, eps: f64) -> (T, T) {
     let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
     for part in moments {

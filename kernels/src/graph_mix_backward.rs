@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! dz = rstd (d - mean d - zhat mean(d zhat))         d the gradient of zhat; means over the group
-//! u  = dz W_n^T,  dP[k] = sum_n e[n, k] dW_n,  de[n, k] = <P[k], dW_n>,  dW_n = sum_s (neighbour sum of h[s])^T dz[s]
+//! u  = dz W_n^T,  dP[k] = sum_n e[n, k] dW_n,  de[n, k] = <P[k], dW_n>,  dW_n = sum_b (neighbour sum of h[b])^T dz[b]
 //! ```
 //! dz replaces d in place; the caller adds r dz to the transposed neighbour sum of u for the gradient of h.
-//! Shapes: h, z, d, u `[s, n, c]`, stats and sums `[s, g, 2]` (mean and rstd; sum d and sum d zhat). Plan: a task is 64
-//! nodes; the neighbour sums of h are gathered again, dW_n lives in cache for one node only. dP is added up a task and then
-//! over tasks in order. Reads 12 c bytes a token, writes 8 c. Bound by FMA throughput at c = 32.
+//! Shapes: h, z, d, u `[b, n, t, c]`, stats and sums `[b, t, g, 2]` (mean and rstd; sum d and sum d zhat). Plan: a task is
+//! 64 nodes; the neighbour sums of h are gathered again, dW_n lives in cache for one node only. dP is added up a task and
+//! then over tasks in order. Reads 12 c bytes a token, writes 8 c. Bound by FMA throughput at c = 32.
 //! Measured: see `benches/RESULTS.md`.
 
-use crate::gemm_tile::GemmTile;
-use crate::graph_mix::{CHUNK, Graph, Params, ROWS, Sizes, node_weights, product};
+use crate::gemm_tile::{GemmTile, Start, product};
+use crate::graph_mix::{CHUNK, Params, Sizes, node_weights};
 use crate::rows::Rows;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::spmm::Matrix;
+use crate::temporal_block_backward::transpose;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce};
 use rayon::prelude::*;
 
 /// Gradients of the graph mix.
@@ -36,8 +38,9 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     cost: |p| {
-        let [s, n, c, k, edges] = [p.steps, p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
-        Cost { flops: 2 * s * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes: 4 * s * n * 5 * c }
+        let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
+        let steps = u64::from(p.batch) * u64::from(p.frames);
+        Cost { flops: 2 * steps * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes: 20 * steps * n * c }
     },
 };
 
@@ -46,57 +49,50 @@ struct Scratch<T> {
     w: Vec<T>,
     w_transposed: Vec<T>,
     dw: Vec<T>,
-    sums: Vec<T>,
-    dz: Vec<T>,
-    u: Vec<T>,
+    /// Neighbour sums, `[t, c]`.
+    sum: Vec<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    fn new(s: &Sizes) -> Self {
+        let square = || vec![T::ZERO; s.c * s.c];
+        Scratch { w: square(), w_transposed: square(), dw: square(), sum: vec![T::ZERO; s.window()] }
+    }
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
     let h = buffers.read::<T>();
-    let graph = Graph::take(&mut buffers);
+    let graph = Matrix::take(&mut buffers);
     let (e, pool) = (buffers.read::<T>(), buffers.read::<T>());
     let (z, stats, sums) = (buffers.read::<T>(), buffers.read::<T>(), buffers.read::<T>());
     let (d, u) = (Rows::new(buffers.write::<T>()), Rows::new(buffers.write::<T>()));
     let (de, dpool) = (buffers.write::<T>(), buffers.write::<T>());
     let norm = Norm::new(&s, stats, sums);
-    let square = s.c * s.c;
+    let (square, window) = (s.c * s.c, s.window());
     let task = |(task, de): (usize, &mut [T])| {
-        let zeros = |len| vec![T::ZERO; len];
-        let rows = ROWS * s.c;
-        let mut dpool = zeros(s.k * square);
-        let mut x = Scratch {
-            w: zeros(square),
-            w_transposed: zeros(square),
-            dw: zeros(square),
-            sums: zeros(rows),
-            dz: zeros(rows),
-            u: zeros(rows),
-        };
+        let mut x = Scratch::new(&s);
+        let mut dpool = vec![T::ZERO; s.k * square];
         for (n, de) in (task * CHUNK..).zip(de.chunks_exact_mut(s.k)) {
             T::vectorized(
                 #[inline(always)]
                 || {
                     node_weights(&e[n * s.k..(n + 1) * s.k], pool, &mut x.w);
-                    for (at, w) in x.w_transposed.iter_mut().enumerate() {
-                        *w = x.w[at % s.c * s.c + at / s.c];
-                    }
-                    x.dw.fill(T::ZERO);
-                    for first in (0..s.s).step_by(ROWS) {
-                        let rows = ROWS.min(s.s - first);
-                        graph.gather(&s, h, n, first, &mut x.sums[..rows * s.c]);
-                        norm.pull_back(&s, n, first, z, &d, &mut x.dz[..rows * s.c]);
-                        let (a, c) = ((&x.sums[..], 1, s.c), (&mut x.dw[..], s.c));
-                        T::gemm_tile(GemmTile { m: s.c, n: s.c, k: rows, a, b: (&x.dz, s.c), c, accumulate: true });
-                        product(&s, rows, &x.dz, &x.w_transposed, &mut x.u[..rows * s.c]);
-                        for (step, row) in x.u[..rows * s.c].chunks_exact(s.c).enumerate() {
-                            // SAFETY: only this task writes node n.
-                            unsafe { u.slice(((first + step) * s.n + n) * s.c, s.c) }.copy_from_slice(row);
-                        }
+                    transpose(&x.w, &mut x.w_transposed, s.c);
+                    for b in 0..s.b {
+                        let at = (b * s.n + n) * window;
+                        graph.row(n, s.sample(h, b), &[], &mut x.sum);
+                        // SAFETY: only this task touches node n of d and u.
+                        let (d, u) = unsafe { (d.slice(at, window), u.slice(at, window)) };
+                        norm.pull_back(b, &z[at..at + window], d);
+                        let start = if b == 0 { Start::Zero } else { Start::Result };
+                        let (a, c) = ((&x.sum[..], 1, s.c), (&mut x.dw[..], s.c));
+                        T::gemm_tile(GemmTile { m: s.c, n: s.c, k: s.t, a, b: (d, s.c), c, start });
+                        product((s.t, s.c, s.c), (d, s.c, 1), (&x.w_transposed, s.c), (u, s.c));
                     }
                     let prototypes = pool.chunks_exact(square).zip(dpool.chunks_exact_mut(square));
                     for ((de, e), (p, dp)) in de.iter_mut().zip(&e[n * s.k..]).zip(prototypes) {
-                        *de = simd::sum(square, |i| p[i] * x.dw[i]);
+                        row_reduce::dots(square, (p, 0), (&x.dw, 0), std::slice::from_mut(de));
                         for (dp, dw) in dp.iter_mut().zip(&x.dw) {
                             *dp = dw.mul_add(*e, *dp);
                         }
@@ -115,46 +111,37 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     }
 }
 
-/// What the group norm's backward needs of a step, channel by channel, `[s, c]` each.
+/// What the group norm's backward needs, channel by channel, `[b, t, c]` each.
 struct Norm<T> {
     mean: Vec<T>,
     rstd: Vec<T>,
     /// Mean of d over the group.
     mean_d: Vec<T>,
-    /// Mean of d zhat over the group.
+    /// Mean of d zhat over the group, times rstd.
     slope: Vec<T>,
 }
 
 impl<T: Real> Norm<T> {
     fn new(s: &Sizes, stats: &[T], sums: &[T]) -> Self {
         let share = T::ONE / T::of((s.n * s.width()) as f64);
-        let spread = |x: &[T], scale: T, second: usize| {
-            let pair = |at: usize| 2 * (at / s.c * s.groups + at % s.c / s.width()) + second;
-            (0..s.s * s.c).map(|at| scale * x[pair(at)]).collect()
-        };
+        let len = s.b * s.window();
+        let pair = |at: usize| 2 * (at / s.c * s.groups + at % s.c / s.width());
         Norm {
-            mean: spread(stats, T::ONE, 0),
-            rstd: spread(stats, T::ONE, 1),
-            mean_d: spread(sums, share, 0),
-            slope: spread(sums, share, 1),
+            mean: (0..len).map(|at| stats[pair(at)]).collect(),
+            rstd: (0..len).map(|at| stats[pair(at) + 1]).collect(),
+            mean_d: (0..len).map(|at| share * sums[pair(at)]).collect(),
+            slope: (0..len).map(|at| share * sums[pair(at) + 1] * stats[pair(at) + 1]).collect(),
         }
     }
 
-    /// dz of node `n` for the steps from `first` on, into `rows` and in place of d.
+    /// From d to dz for a window of sample `b`, in place.
     #[inline(always)]
-    fn pull_back(&self, s: &Sizes, n: usize, first: usize, z: &[T], d: &Rows<'_, T>, rows: &mut [T]) {
-        for (step, row) in (first..).zip(rows.chunks_exact_mut(s.c)) {
-            let at = (step * s.n + n) * s.c;
-            // SAFETY: only this task touches node n of d.
-            let d = unsafe { d.slice(at, s.c) };
-            let z = &z[at..at + s.c];
-            let of = step * s.c..(step + 1) * s.c;
-            let (mean, rstd) = (&self.mean[of.clone()], &self.rstd[of.clone()]);
-            let (mean_d, slope) = (&self.mean_d[of.clone()], &self.slope[of]);
-            for i in 0..s.c {
-                row[i] = rstd[i] * (d[i] - mean_d[i] - (z[i] - mean[i]) * rstd[i] * slope[i]);
-            }
-            d.copy_from_slice(row);
+    fn pull_back(&self, b: usize, z: &[T], d: &mut [T]) {
+        let of = b * z.len()..(b + 1) * z.len();
+        let (mean, rstd) = (&self.mean[of.clone()], &self.rstd[of.clone()]);
+        let (mean_d, slope) = (&self.mean_d[of.clone()], &self.slope[of]);
+        for (i, d) in d.iter_mut().enumerate() {
+            *d = rstd[i] * (*d - mean_d[i] - (z[i] - mean[i]) * slope[i]);
         }
     }
 }

@@ -40,6 +40,7 @@ pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
+pub mod row_reduce;
 mod rows;
 pub mod select;
 pub mod simd;

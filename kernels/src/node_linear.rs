@@ -1,6 +1,6 @@
 //! `node_linear`: a linear layer whose weight differs from node to node, mixed from a few prototypes.
 //!
-//! W_n = sum_j e[n, j] pool[j], y[b, n, :] = x[b, n, :] W_n. Shapes: x `[b, n, c]`, e `[n, k]`, pool `[k, c, o]`,
+//! `W_n = sum_j e[n, j] pool[j]`, `y[b, n, :] = x[b, n, :] W_n`. Shapes: x `[b, n, c]`, e `[n, k]`, pool `[k, c, o]`,
 //! y `[b, n, o]`. A task is a range of nodes. It mixes the weights of a tile of nodes in scratch, by one product, and
 //! multiplies blocks of samples by them; a weight lives only as long as its tile. Tiles of x and y are copied, since
 //! the samples of one node lie far apart. Bound by the products.
@@ -47,7 +47,7 @@ impl Params {
     }
 }
 
-/// y = x W_n with W_n = sum_j e[n, j] pool[j].
+/// y = x W_n with `W_n = sum_j e[n, j] pool[j]`.
 pub static NODE_LINEAR: Kernel<Params> = Kernel {
     name: "node_linear",
     buffers: &[("x", Access::Read), ("e", Access::Read), ("pool", Access::Read), ("y", Access::Write)],

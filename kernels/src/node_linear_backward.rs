@@ -1,6 +1,6 @@
 //! `node_linear_backward`: the gradients of [`node_linear`](crate::node_linear).
 //!
-//! dx = dy W_n^T, dW_n = sum_b x^T dy, dpool[j] = sum_n e[n, j] dW_n, de[n, j] = sum_co dW_n pool[j]. Shapes: x, dx
+//! dx = dy W_n^T, dW_n = sum_b x^T dy, `dpool[j] = sum_n e[n, j] dW_n`, `de[n, j] = sum_co dW_n pool[j]`. Shapes: x, dx
 //! `[b, n, c]`, e, de `[n, k]`, pool, dpool `[k, c, o]`, dy `[b, n, o]`. A task is a range of nodes with its own dpool,
 //! added in the order of the ranges. Tile by tile it mixes W^T from the transposed pool and sums dW in scratch over
 //! blocks of samples; neither outlives its tile. Bound by the products.

@@ -1,6 +1,6 @@
 //! `spmm`: a sparse matrix times the nodes of every sample, which gathers over a graph's neighbours.
 //!
-//! y[b, i, :] = base[b, i, :] + sum_e w[e] x[b, neighbours[e], :] for e in offsets[i]..offsets[i + 1] (compressed sparse
+//! `y[b, i, :] = base[b, i, :] + sum_e w[e] x[b, neighbours[e], :]` for e in `offsets[i]..offsets[i + 1]` (compressed sparse
 //! rows). Shapes: offsets u32 `[n + 1]`, neighbours u32 `[nnz]`, values `[nnz]` or absent (all ones), x, y and base
 //! (absent: zeros) `[b, n, c]`. The gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
 //! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.
@@ -45,15 +45,32 @@ pub static SPMM: Kernel<Params> = Kernel {
 };
 
 /// A matrix in compressed sparse rows; no values means all ones.
-struct Matrix<'a, T> {
+pub(crate) struct Matrix<'a, T> {
     offsets: &'a [u32],
     neighbours: &'a [u32],
     values: &'a [T],
 }
 
+impl<'a, T: Real> Matrix<'a, T> {
+    pub(crate) fn take(buffers: &mut Buffers<'a>) -> Self {
+        Matrix { offsets: buffers.read::<u32>(), neighbours: buffers.read::<u32>(), values: buffers.read::<T>() }
+    }
+
+    /// y `[c]` = base `[c]` (empty: zeros) + row `i` of the product with x `[n, c]`, by blocks of channels.
+    #[inline(always)]
+    pub(crate) fn row(&self, i: usize, x: &[T], base: &[T], y: &mut [T]) {
+        let entries = self.offsets[i] as usize..self.offsets[i + 1] as usize;
+        let neighbours = &self.neighbours[entries.clone()];
+        // No values: an empty slice, whose `get` gives one.
+        let values = self.values.get(entries).unwrap_or(&[]);
+        let at = gather::<T, 32>(neighbours, values, x, base, y, 0);
+        let at = gather::<T, 8>(neighbours, values, x, base, y, at);
+        gather::<T, 1>(neighbours, values, x, base, y, at);
+    }
+}
+
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
-    let (offsets, neighbours) = (buffers.read::<u32>(), buffers.read::<u32>());
-    let matrix = Matrix { offsets, neighbours, values: buffers.read::<T>() };
+    let matrix = Matrix::take(&mut buffers);
     let (x, base, y) = (buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());
     let c = p.channels as usize;
     let len = p.nodes as usize * c;
@@ -63,15 +80,13 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let nodes = (CHUNK / c).max(1);
     y.par_chunks_mut(len).zip(x.par_chunks(len)).enumerate().for_each(|(b, (y, x))| {
         y.par_chunks_mut(nodes * c).enumerate().for_each(|(chunk, y)| {
-            match base.get(b * len + chunk * nodes * c..) {
-                Some(base) if !base.is_empty() => y.copy_from_slice(&base[..y.len()]),
-                _ => y.fill(T::ZERO),
-            }
+            let first = b * len + chunk * nodes * c;
+            let mut bases = base.get(first..).unwrap_or(&[]).chunks_exact(c);
             T::vectorized(
                 #[inline(always)]
                 || {
                     for (i, y) in y.chunks_exact_mut(c).enumerate() {
-                        row(&matrix, chunk * nodes + i, x, y);
+                        matrix.row(chunk * nodes + i, x, bases.next().unwrap_or(&[]), y);
                     }
                 },
             );
@@ -79,25 +94,22 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     });
 }
 
-/// One row of the product, added to y by blocks of channels.
-#[inline(always)]
-fn row<T: Real>(matrix: &Matrix<'_, T>, i: usize, x: &[T], y: &mut [T]) {
-    let entries = matrix.offsets[i] as usize..matrix.offsets[i + 1] as usize;
-    let neighbours = &matrix.neighbours[entries.clone()];
-    // No values: an empty slice, whose `get` gives one.
-    let values = matrix.values.get(entries).unwrap_or(&[]);
-    let at = gather::<T, 32>(neighbours, values, x, y, 0);
-    let at = gather::<T, 8>(neighbours, values, x, y, at);
-    gather::<T, 1>(neighbours, values, x, y, at);
-}
-
 /// The whole blocks of `W` channels from channel `at` on; returns where they end.
 #[inline(always)]
-fn gather<T: Real, const W: usize>(neighbours: &[u32], values: &[T], x: &[T], y: &mut [T], mut at: usize) -> usize {
+fn gather<T: Real, const W: usize>(
+    neighbours: &[u32],
+    values: &[T],
+    x: &[T],
+    base: &[T],
+    y: &mut [T],
+    mut at: usize,
+) -> usize {
     let c = y.len();
     while at + W <= c {
         let mut sums = [T::ZERO; W];
-        sums.copy_from_slice(&y[at..at + W]);
+        if !base.is_empty() {
+            sums.copy_from_slice(&base[at..at + W]);
+        }
         for (e, j) in neighbours.iter().enumerate() {
             let weight = values.get(e).copied().unwrap_or(T::ONE);
             let x = &x[*j as usize * c + at..][..W];

@@ -6,22 +6,23 @@
 //! x0 = shift[b, t] + W_in planes[:, b, t, n]                    planes [f, b, t, n], shift [b, t, c]
 //! x1 = x0 + W_o (q' (k'^T v)) + b_o     q, k, v = W_q,k,v LN(x0), q' = softmax over features / sqrt(dim),
 //!                                       k' = softmax over frames
-//! h  = x1 + W_2 gelu(W_1 LN(x1) + b_1) + b_2                    h [b, t, n, c]
+//! h  = x1 + W_2 gelu(W_1 LN(x1) + b_1) + b_2                    h [b, n, t, c]
 //! ```
 //! Plan: a node's window `[t, c]` lives in the second-level cache through the whole block, and only the `f` planes are
-//! read and `h` is written: 4 f + 4 c bytes a token. The affine part of each layer norm is folded into the weights
-//! behind it. Products are [`gemm_tile`](crate::gemm_tile)s. A task is 64 nodes of one sample.
-//! Bound by FMA throughput (28.7 kFLOP a token at c = 32). Measured: see `benches/RESULTS.md`.
+//! read and `h` is written, window after window: 4 f + 4 c bytes a token. The affine part of each layer norm is folded into
+//! the weights behind it. Values are never formed: q' (k'^T (LN W_v)) W_o = q' ((k'^T LN) W_vo), where W_vo = W_v W_o of a
+//! head meets the `[dim, c]` product of a window instead of its tokens. Products are [`gemm_tile`](crate::gemm_tile)s.
+//! Bound by FMA throughput (24.6 kFLOP a token at c = 32 and 26 more kFLOP a window for W_vo). Measured: see
+//! `benches/RESULTS.md`.
 
-use crate::gemm_tile::GemmTile;
-use crate::rows::Rows;
+use crate::gemm_tile::{GemmTile, Start};
 use crate::unary::gelu;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
-/// Nodes of one task.
-pub(crate) const CHUNK: usize = 64;
+/// Windows that a task takes at least.
+const CHUNK: usize = 16;
 
 /// Parameters of [`TEMPORAL_BLOCK`] and its backward.
 #[repr(C)]
@@ -75,9 +76,12 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
 };
 
 pub(crate) fn cost(p: &Params) -> Cost {
-    let tokens = u64::from(p.batch) * u64::from(p.frames) * u64::from(p.nodes);
-    let [f, c, hidden, dim] = [p.inputs, p.channels, p.hidden, p.channels / p.heads].map(u64::from);
-    Cost { flops: tokens * (2 * f * c + 8 * c * c + 4 * c * dim + 4 * c * hidden), bytes: 4 * tokens * (f + c) }
+    let windows = u64::from(p.batch) * u64::from(p.nodes);
+    let [t, f, c, hidden] = [p.frames, p.inputs, p.channels, p.hidden].map(u64::from);
+    Cost {
+        flops: windows * (t * (2 * f * c + 8 * c * c + 4 * c * hidden) + 2 * c * c * c),
+        bytes: 4 * windows * t * (f + c),
+    }
 }
 
 /// The sizes as indices.
@@ -103,6 +107,11 @@ impl Sizes {
     /// Features of one head.
     pub(crate) fn dim(&self) -> usize {
         self.c / self.heads
+    }
+
+    /// 1 / sqrt(dim).
+    pub(crate) fn scale<T: Real>(&self) -> T {
+        T::ONE / T::of(self.dim() as f64).sqrt()
     }
 }
 
@@ -135,9 +144,12 @@ impl<'a, T: Real> Weights<'a, T> {
 /// The weights as the products want them: `[in, out]`, layer norms folded in.
 pub(crate) struct Packed<T> {
     pub(crate) input: Vec<T>,
-    qkv: Vec<T>,
-    qkv_bias: Vec<T>,
-    out: Vec<T>,
+    /// `[c, 2c]`: queries, then keys.
+    qk: Vec<T>,
+    qk_bias: Vec<T>,
+    /// W_vo of every head, `[heads, c, c]`, and what the shift of the norm adds behind it, `[heads, c]`.
+    pub(crate) value_out: Vec<T>,
+    value_out_bias: Vec<T>,
     out_bias: Vec<T>,
     up: Vec<T>,
     up_bias: Vec<T>,
@@ -148,19 +160,40 @@ pub(crate) struct Packed<T> {
 impl<T: Real> Packed<T> {
     pub(crate) fn new(s: &Sizes, w: &Weights<'_, T>) -> Self {
         let ones = vec![T::ONE; s.hidden.max(s.c).max(s.f)];
-        let qkv_rows = w.qkv.concat();
+        let qk_rows = w.qkv[..2].concat();
         let up_bias = folded_bias(w.up.0, w.norm2.1).iter().zip(w.up.1).map(|(a, b)| *a + *b).collect();
+        let (value_out, value_out_bias) = Self::value_out(s, w, &transposed(w.out.0, s.c, &ones));
         Packed {
             input: transposed(w.w_in, s.f, &ones),
-            qkv: transposed(&qkv_rows, s.c, w.norm1.0),
-            qkv_bias: folded_bias(&qkv_rows, w.norm1.1),
-            out: transposed(w.out.0, s.c, &ones),
+            qk: transposed(&qk_rows, s.c, w.norm1.0),
+            qk_bias: folded_bias(&qk_rows, w.norm1.1),
+            value_out,
+            value_out_bias,
             out_bias: w.out.1.to_vec(),
             up: transposed(w.up.0, s.c, w.norm2.0),
             up_bias,
             down: transposed(w.down.0, s.hidden, &ones),
             down_bias: w.down.1.to_vec(),
         }
+    }
+
+    /// gamma W_v^T W_o^T / sqrt(dim) and beta W_v^T W_o^T / sqrt(dim) for every head; `out` is W_o^T.
+    fn value_out(s: &Sizes, w: &Weights<'_, T>, out: &[T]) -> (Vec<T>, Vec<T>) {
+        let (c, dim, scale) = (s.c, s.dim(), s.scale::<T>());
+        let (mut products, mut biases) = (vec![T::ZERO; s.heads * c * c], vec![T::ZERO; s.heads * c]);
+        let value_bias = folded_bias(w.qkv[2], w.norm1.1);
+        for (head, (product, bias)) in products.chunks_exact_mut(c * c).zip(biases.chunks_exact_mut(c)).enumerate() {
+            let at = head * dim;
+            let (values, out) = (&w.qkv[2][at * c..], &out[at * c..]);
+            let tile = |m, a, c_out| GemmTile { m, n: c, k: dim, a, b: (out, c), c: (c_out, c), start: Start::Zero };
+            T::gemm_tile(tile(c, (values, 1, c), &mut *product));
+            T::gemm_tile(tile(1, (&value_bias[at..], dim, 1), &mut *bias));
+            bias.iter_mut().for_each(|b| *b *= scale);
+            for (row, gamma) in product.chunks_exact_mut(c).zip(w.norm1.0) {
+                row.iter_mut().for_each(|x| *x *= *gamma * scale);
+            }
+        }
+        (products, biases)
     }
 }
 
@@ -177,21 +210,22 @@ pub(crate) fn folded_bias<T: Real>(w: &[T], beta: &[T]) -> Vec<T> {
 
 /// One node's window on its way through the block; everything the backward needs stays here.
 pub(crate) struct Window<T> {
-    pub(crate) x0: Vec<T>,
+    x0: Vec<T>,
     pub(crate) norm1: Vec<T>,
     pub(crate) rstd1: Vec<T>,
-    /// q', k' and v side by side, `[t, 3c]`.
-    pub(crate) qkv: Vec<T>,
-    /// k'^T v, `[heads, dim, dim]`.
+    /// q' (but for 1 / sqrt(dim)) and k' side by side, `[t, 2c]`.
+    pub(crate) qk: Vec<T>,
+    /// k'^T norm1, `[c, c]`.
+    pub(crate) gathered: Vec<T>,
+    /// What q' is multiplied with: `gathered` times W_vo, `[c, c]`.
     pub(crate) context: Vec<T>,
-    pub(crate) mixed: Vec<T>,
-    pub(crate) x1: Vec<T>,
+    x1: Vec<T>,
     pub(crate) norm2: Vec<T>,
     pub(crate) rstd2: Vec<T>,
     /// gelu of the pre-activation, `[t, hidden]`.
     pub(crate) hidden: Vec<T>,
-    pub(crate) h: Vec<T>,
-    /// Maximum and sum of each feature over the frames.
+    /// A number of every frame, and one of every feature.
+    row: Vec<T>,
     column: Vec<T>,
 }
 
@@ -203,30 +237,30 @@ impl<T: Real> Window<T> {
             x0: zeros(tokens),
             norm1: zeros(tokens),
             rstd1: zeros(s.t),
-            qkv: zeros(3 * tokens),
-            context: zeros(s.c * s.dim()),
-            mixed: zeros(tokens),
+            qk: zeros(2 * tokens),
+            gathered: zeros(s.c * s.c),
+            context: zeros(s.c * s.c),
             x1: zeros(tokens),
             norm2: zeros(tokens),
             rstd2: zeros(s.t),
             hidden: zeros(s.t * s.hidden),
-            h: zeros(tokens),
+            row: zeros(s.t),
             column: zeros(s.c),
         }
     }
 
-    /// x0 of node `n` of sample `b`.
+    /// From the planes to x0 of node `n` of sample `b`.
     #[inline(always)]
-    pub(crate) fn load(&mut self, s: &Sizes, w: &Packed<T>, planes: &[T], shift: &[T], b: usize, n: usize) {
-        self.x0.copy_from_slice(&shift[b * s.t * s.c..(b + 1) * s.t * s.c]);
-        for (f, w) in w.input.chunks_exact(s.c).enumerate() {
-            for (t, x) in self.x0.chunks_exact_mut(s.c).enumerate() {
-                let value = planes[((f * s.b + b) * s.t + t) * s.n + n];
-                for (x, w) in x.iter_mut().zip(w) {
-                    *x = value.mul_add(*w, *x);
-                }
-            }
-        }
+    pub(crate) fn load(&mut self, s: &Sizes, w: &Packed<T>, (planes, shift): (&[T], &[T]), b: usize, n: usize) {
+        T::gemm_tile(GemmTile {
+            m: s.t,
+            n: s.c,
+            k: s.f,
+            a: (&planes[b * s.t * s.n + n..], s.n, s.b * s.t * s.n),
+            b: (&w.input, s.c),
+            c: (&mut self.x0, s.c),
+            start: Start::Rows(&shift[b * s.t * s.c..]),
+        });
     }
 
     /// From x0 to the attention's output x1.
@@ -234,51 +268,52 @@ impl<T: Real> Window<T> {
     pub(crate) fn attend(&mut self, s: &Sizes, w: &Packed<T>) {
         let (c, t, dim) = (s.c, s.t, s.dim());
         layer_norm(s, &self.x0, &mut self.norm1, &mut self.rstd1);
-        fill_rows(&mut self.qkv, &w.qkv_bias);
-        let qkv = (&mut self.qkv[..], 3 * c);
         T::gemm_tile(GemmTile {
             m: t,
-            n: 3 * c,
+            n: 2 * c,
             k: c,
             a: (&self.norm1, c, 1),
-            b: (&w.qkv, 3 * c),
-            c: qkv,
-            accumulate: true,
+            b: (&w.qk, 2 * c),
+            c: (&mut self.qk, 2 * c),
+            start: Start::Bias(&w.qk_bias),
         });
-        softmax_features(s, &mut self.qkv);
-        softmax_frames(s, &mut self.qkv, &mut self.column);
+        softmax(s, &mut self.qk, &mut self.row, &mut self.column);
+        T::gemm_tile(GemmTile {
+            m: c,
+            n: c,
+            k: t,
+            a: (&self.qk[c..], 1, 2 * c),
+            b: (&self.norm1, c),
+            c: (&mut self.gathered, c),
+            start: Start::Zero,
+        });
         for head in 0..s.heads {
-            let at = head * dim;
-            let context = &mut self.context[at * dim..(at + dim) * dim];
+            let rows = head * dim * c;
             T::gemm_tile(GemmTile {
                 m: dim,
-                n: dim,
-                k: t,
-                a: (&self.qkv[c + at..], 1, 3 * c),
-                b: (&self.qkv[2 * c + at..], 3 * c),
-                c: (context, dim),
-                accumulate: false,
-            });
-            T::gemm_tile(GemmTile {
-                m: t,
-                n: dim,
-                k: dim,
-                a: (&self.qkv[at..], 3 * c, 1),
-                b: (&self.context[at * dim..], dim),
-                c: (&mut self.mixed[at..], c),
-                accumulate: false,
+                n: c,
+                k: c,
+                a: (&self.gathered[rows..], c, 1),
+                b: (&w.value_out[head * c * c..], c),
+                c: (&mut self.context[rows..], c),
+                start: Start::Bias(&w.value_out_bias[head * c..]),
             });
         }
-        residual_rows(&mut self.x1, &self.x0, &w.out_bias);
-        let x1 = (&mut self.x1[..], c);
-        T::gemm_tile(GemmTile { m: t, n: c, k: c, a: (&self.mixed, c, 1), b: (&w.out, c), c: x1, accumulate: true });
+        T::gemm_tile(GemmTile {
+            m: t,
+            n: c,
+            k: c,
+            a: (&self.qk, 2 * c, 1),
+            b: (&self.context, c),
+            c: (&mut self.x1, c),
+            start: Start::RowsAndBias(&self.x0, &w.out_bias),
+        });
     }
 
     /// The pre-activation of the feed-forward layer, into `hidden`.
     #[inline(always)]
     pub(crate) fn rise(&mut self, s: &Sizes, w: &Packed<T>) {
         layer_norm(s, &self.x1, &mut self.norm2, &mut self.rstd2);
-        fill_rows(&mut self.hidden, &w.up_bias);
         T::gemm_tile(GemmTile {
             m: s.t,
             n: s.hidden,
@@ -286,41 +321,25 @@ impl<T: Real> Window<T> {
             a: (&self.norm2, s.c, 1),
             b: (&w.up, s.hidden),
             c: (&mut self.hidden, s.hidden),
-            accumulate: true,
+            start: Start::Bias(&w.up_bias),
         });
     }
 
+    /// From the pre-activation to the window's part of `h`.
     #[inline(always)]
-    fn fall(&mut self, s: &Sizes, w: &Packed<T>) {
+    fn fall(&mut self, s: &Sizes, w: &Packed<T>, h: &mut [T]) {
         for u in &mut self.hidden {
             *u = gelu(*u);
         }
-        residual_rows(&mut self.h, &self.x1, &w.down_bias);
         T::gemm_tile(GemmTile {
             m: s.t,
             n: s.c,
             k: s.hidden,
             a: (&self.hidden, s.hidden, 1),
             b: (&w.down, s.c),
-            c: (&mut self.h, s.c),
-            accumulate: true,
+            c: (h, s.c),
+            start: Start::RowsAndBias(&self.x1, &w.down_bias),
         });
-    }
-}
-
-#[inline(always)]
-fn fill_rows<T: Real>(rows: &mut [T], bias: &[T]) {
-    for row in rows.chunks_exact_mut(bias.len()) {
-        row.copy_from_slice(bias);
-    }
-}
-
-#[inline(always)]
-fn residual_rows<T: Real>(out: &mut [T], x: &[T], bias: &[T]) {
-    for (out, x) in out.chunks_exact_mut(bias.len()).zip(x.chunks_exact(bias.len())) {
-        for ((out, x), b) in out.iter_mut().zip(x).zip(bias) {
-            *out = *x + *b;
-        }
     }
 }
 
@@ -329,92 +348,71 @@ fn residual_rows<T: Real>(out: &mut [T], x: &[T], bias: &[T]) {
 fn layer_norm<T: Real>(s: &Sizes, x: &[T], normed: &mut [T], rstd: &mut [T]) {
     let share = T::ONE / T::of(s.c as f64);
     let eps = T::of(f64::from(s.eps));
-    for ((x, y), r) in x.chunks_exact(s.c).zip(normed.chunks_exact_mut(s.c)).zip(rstd) {
-        let mean = share * simd::sum(s.c, |i| x[i]);
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = *x - mean;
-        }
-        *r = T::ONE / (share * simd::sum(s.c, |i| y[i] * y[i]) + eps).sqrt();
-        for y in y.iter_mut() {
-            *y *= *r;
-        }
+    row_reduce::sums(s.c, (x, s.c), rstd);
+    for ((x, y), sum) in x.chunks_exact(s.c).zip(normed.chunks_exact_mut(s.c)).zip(&*rstd) {
+        let mean = share * *sum;
+        simd::update(y, x, |_, x| x - mean);
+    }
+    row_reduce::dots(s.c, (normed, s.c), (normed, s.c), rstd);
+    for square in rstd.iter_mut() {
+        *square = T::ONE / (share * *square + eps).sqrt();
+    }
+    for (y, rstd) in normed.chunks_exact_mut(s.c).zip(rstd) {
+        simd::each(y, |y| y * *rstd);
     }
 }
 
-/// q of every frame and head: softmax over its features, divided by sqrt(dim).
+/// Softmax of every frame's queries over the features of each head, and of every key feature over the frames. `row` and
+/// `column` have room for a number of every frame and of every feature.
 #[inline(always)]
-fn softmax_features<T: Real>(s: &Sizes, qkv: &mut [T]) {
-    let scale = T::ONE / T::of(s.dim() as f64).sqrt();
-    for row in qkv.chunks_exact_mut(3 * s.c) {
-        for q in row[..s.c].chunks_exact_mut(s.dim()) {
-            let top = simd::max(q);
-            for q in q.iter_mut() {
-                *q = (*q - top).exp();
-            }
-            let norm = scale / simd::sum(q.len(), |i| q[i]);
-            for q in q.iter_mut() {
-                *q *= norm;
-            }
+fn softmax<T: Real>(s: &Sizes, qk: &mut [T], row: &mut [T], column: &mut [T]) {
+    let (wide, dim) = (2 * s.c, s.dim());
+    for head in (0..s.c).step_by(dim) {
+        row_reduce::maxima(dim, (&qk[head..], wide), row);
+        for (qk, top) in qk.chunks_exact_mut(wide).zip(&*row) {
+            simd::each(&mut qk[head..head + dim], |q| q - *top);
         }
     }
-}
-
-/// k of every feature: softmax over the frames.
-#[inline(always)]
-fn softmax_frames<T: Real>(s: &Sizes, qkv: &mut [T], column: &mut [T]) {
-    let keys = s.c..2 * s.c;
     column.fill(T::of(f64::NEG_INFINITY));
-    for row in qkv.chunks_exact(3 * s.c) {
-        for (top, k) in column.iter_mut().zip(&row[keys.clone()]) {
-            *top = k.max(*top);
-        }
+    simd::fold_rows(column, (&qk[s.c..], wide), |top, k| k.max(top));
+    for qk in qk.chunks_exact_mut(wide) {
+        simd::update(&mut qk[s.c..], column, |k, top| k - top);
     }
-    for row in qkv.chunks_exact_mut(3 * s.c) {
-        for (top, k) in column.iter().zip(&mut row[keys.clone()]) {
-            *k = (*k - *top).exp();
+    for x in qk.iter_mut() {
+        *x = x.exp();
+    }
+    for head in (0..s.c).step_by(dim) {
+        row_reduce::sums(dim, (&qk[head..], wide), row);
+        for (qk, sum) in qk.chunks_exact_mut(wide).zip(&*row) {
+            let share = T::ONE / *sum;
+            simd::each(&mut qk[head..head + dim], |q| q * share);
         }
     }
     column.fill(T::ZERO);
-    for row in qkv.chunks_exact(3 * s.c) {
-        for (sum, k) in column.iter_mut().zip(&row[keys.clone()]) {
-            *sum += *k;
-        }
-    }
-    for sum in column.iter_mut() {
-        *sum = T::ONE / *sum;
-    }
-    for row in qkv.chunks_exact_mut(3 * s.c) {
-        for (norm, k) in column.iter().zip(&mut row[keys.clone()]) {
-            *k *= *norm;
-        }
+    simd::fold_rows(column, (&qk[s.c..], wide), |sum, k| sum + k);
+    simd::each(column, |sum| T::ONE / sum);
+    for qk in qk.chunks_exact_mut(wide) {
+        simd::update(&mut qk[s.c..], column, |k, share| k * share);
     }
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
-    let (planes, shift) = (buffers.read::<T>(), buffers.read::<T>());
+    let input = (buffers.read::<T>(), buffers.read::<T>());
     let packed = Packed::new(&s, &Weights::take(&mut buffers));
-    let h = Rows::new(buffers.write::<T>());
-    let chunks = s.n.div_ceil(CHUNK);
-    (0..s.b * chunks).into_par_iter().for_each_init(
+    let windows = buffers.write::<T>().par_chunks_exact_mut(s.t * s.c);
+    windows.enumerate().with_min_len(CHUNK).for_each_init(
         || Window::new(&s),
-        |window, task| {
-            let (b, first) = (task / chunks, task % chunks * CHUNK);
-            for n in first..(first + CHUNK).min(s.n) {
-                T::vectorized(
-                    #[inline(always)]
-                    || {
-                        window.load(&s, &packed, planes, shift, b, n);
-                        window.attend(&s, &packed);
-                        window.rise(&s, &packed);
-                        window.fall(&s, &packed);
-                        for (t, row) in window.h.chunks_exact(s.c).enumerate() {
-                            // SAFETY: only this task writes node n of sample b.
-                            unsafe { h.slice(((b * s.t + t) * s.n + n) * s.c, s.c) }.copy_from_slice(row);
-                        }
-                    },
-                );
-            }
+        |window, (at, h)| {
+            T::vectorized(
+                #[inline(always)]
+                || {
+                    window.load(&s, &packed, input, at / s.n, at % s.n);
+                    window.attend(&s, &packed);
+                    window.rise(&s, &packed);
+                    window.fall(&s, &packed, h);
+                },
+            );
         },
     );
 }

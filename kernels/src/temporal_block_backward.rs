@@ -1,19 +1,19 @@
 //! `temporal_block_backward`: gradients of [`temporal_block`](crate::temporal_block) with the forward recomputed.
 //!
-//! Shapes as in the forward; `dh [b, t, n, c]` comes in, gradients of every weight, of `shift` and, where wanted, of
+//! Shapes as in the forward; `dh [b, n, t, c]` comes in, gradients of every weight, of `shift` and, where wanted, of
 //! `planes` go out. Plan: a task recomputes a node's window, then walks it backwards in cache; weight gradients gather in
-//! one flat sum a group of tasks. Groups and their order of addition are fixed, so the bits do not depend on the number of
-//! threads. A layer norm folded into weights W needs no sums of its own: with M = dy^T xhat and s = sum dy,
-//! dW = M gamma + s beta^T, dgamma = sum W M, dbeta = W^T s.
+//! one flat sum a group of windows. Groups and their order of addition are fixed, so the bits do not depend on the number
+//! of threads. A layer norm folded into weights W needs no sums of its own: with M = dy^T xhat and s = sum dy,
+//! dW = M gamma + s beta^T, dgamma = sum W M, dbeta = W^T s. W_v and W_o get theirs from that of their product W_vo.
 //! Reads 4 f + 4 c bytes a token. Bound by FMA throughput (3x the forward). Measured: see `benches/RESULTS.md`.
 
-use crate::gemm_tile::GemmTile;
+use crate::gemm_tile::{add_product, product};
 use crate::rows::Rows;
-use crate::temporal_block::{CHUNK, Packed, Params, Sizes, WEIGHTS, Weights, Window, cost as forward_cost};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::temporal_block::{Packed, Params, Sizes, WEIGHTS, Weights, Window, cost as forward_cost, folded_bias};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce, simd};
 use rayon::prelude::*;
 
-/// At most this many groups of tasks, each with sums of its own.
+/// About this many groups of windows, each with sums of its own.
 const GROUPS: usize = 64;
 
 /// Gradients of the temporal block.
@@ -63,16 +63,22 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
 
 /// Matrices `[out, in]` as the backward's products want them, layer norms folded in.
 struct PackedBackward<T> {
-    qkv: Vec<T>,
+    qk: Vec<T>,
+    /// W_vo^T of every head, `[heads, c, c]`.
+    value_out: Vec<T>,
     up: Vec<T>,
 }
 
 impl<T: Real> PackedBackward<T> {
-    fn new(w: &Weights<'_, T>) -> Self {
+    fn new(s: &Sizes, w: &Weights<'_, T>, packed: &Packed<T>) -> Self {
         let scaled = |w: &[T], gamma: &[T]| {
             w.chunks_exact(gamma.len()).flat_map(|row| row.iter().zip(gamma).map(|(w, g)| *w * *g)).collect()
         };
-        PackedBackward { qkv: scaled(&w.qkv.concat(), w.norm1.0), up: scaled(w.up.0, w.norm2.0) }
+        let mut value_out = packed.value_out.clone();
+        for (from, to) in packed.value_out.chunks_exact(s.c * s.c).zip(value_out.chunks_exact_mut(s.c * s.c)) {
+            transpose(from, to, s.c);
+        }
+        PackedBackward { qk: scaled(&w.qkv[..2].concat(), w.norm1.0), value_out, up: scaled(w.up.0, w.norm2.0) }
     }
 }
 
@@ -80,10 +86,12 @@ impl<T: Real> PackedBackward<T> {
 struct Sums<T> {
     /// x^T dx0, `[f, c]`.
     input: Vec<T>,
-    /// dqkv^T norm1 `[3c, c]` and the sum of dqkv.
-    qkv: Vec<T>,
-    qkv_bias: Vec<T>,
-    out: Vec<T>,
+    /// dqk^T norm1 `[2c, c]` and the sum of dqk.
+    qk: Vec<T>,
+    qk_bias: Vec<T>,
+    /// Gradients of W_vo `[heads, c, c]` and of what the norm's shift adds behind it, `[heads, c]`.
+    value_out: Vec<T>,
+    value_out_bias: Vec<T>,
     out_bias: Vec<T>,
     /// du^T norm2 `[hidden, c]` and the sum of du.
     up: Vec<T>,
@@ -97,9 +105,10 @@ impl<T: Real> Sums<T> {
         let zeros = |len| vec![T::ZERO; len];
         Sums {
             input: zeros(s.f * s.c),
-            qkv: zeros(3 * s.c * s.c),
-            qkv_bias: zeros(3 * s.c),
-            out: zeros(s.c * s.c),
+            qk: zeros(2 * s.c * s.c),
+            qk_bias: zeros(2 * s.c),
+            value_out: zeros(s.heads * s.c * s.c),
+            value_out_bias: zeros(s.heads * s.c),
             out_bias: zeros(s.c),
             up: zeros(s.hidden * s.c),
             up_bias: zeros(s.hidden),
@@ -108,12 +117,13 @@ impl<T: Real> Sums<T> {
         }
     }
 
-    fn parts(&mut self) -> [&mut Vec<T>; 9] {
+    fn parts(&mut self) -> [&mut Vec<T>; 10] {
         [
             &mut self.input,
-            &mut self.qkv,
-            &mut self.qkv_bias,
-            &mut self.out,
+            &mut self.qk,
+            &mut self.qk_bias,
+            &mut self.value_out,
+            &mut self.value_out_bias,
             &mut self.out_bias,
             &mut self.up,
             &mut self.up_bias,
@@ -136,128 +146,112 @@ struct Scratch<T> {
     window: Window<T>,
     /// Gradient of the residual stream, `[t, c]`.
     dx: Vec<T>,
-    /// Gradient of a layer norm's output or of the attention's, `[t, c]`.
+    /// Gradient of a layer norm's output, `[t, c]`.
     dnorm: Vec<T>,
-    dqkv: Vec<T>,
+    dqk: Vec<T>,
+    /// Gradients of the window's `context` and `gathered`, `[c, c]`.
     dcontext: Vec<T>,
+    dgathered: Vec<T>,
     transposed: Vec<T>,
     dhidden: Vec<T>,
+    /// Two numbers of every frame, and one of every feature.
+    rows: [Vec<T>; 2],
     column: Vec<T>,
 }
 
 impl<T: Real> Scratch<T> {
     fn new(s: &Sizes) -> Self {
         let zeros = |len| vec![T::ZERO; len];
+        let (tokens, square) = (s.t * s.c, s.c * s.c);
         Scratch {
             window: Window::new(s),
-            dx: zeros(s.t * s.c),
-            dnorm: zeros(s.t * s.c),
-            dqkv: zeros(3 * s.t * s.c),
-            dcontext: zeros(s.dim() * s.dim()),
-            transposed: zeros(s.dim() * s.dim()),
+            dx: zeros(tokens),
+            dnorm: zeros(tokens),
+            dqk: zeros(2 * tokens),
+            dcontext: zeros(square),
+            dgathered: zeros(square),
+            transposed: zeros(square),
             dhidden: zeros(s.t * s.hidden),
+            rows: [zeros(s.t), zeros(s.t)],
             column: zeros(s.c),
         }
     }
 
-    /// From dh in `dx` through the feed-forward layer to the gradient of x1 in `dx`.
+    /// From dh through the feed-forward layer to the gradient of x1 in `dx`.
     #[inline(always)]
-    fn feed_forward(&mut self, s: &Sizes, w: &Weights<'_, T>, packed: &PackedBackward<T>, sums: &mut Sums<T>) {
+    fn feed_forward(
+        &mut self,
+        s: &Sizes,
+        w: &Weights<'_, T>,
+        packed: &PackedBackward<T>,
+        dh: &[T],
+        sums: &mut Sums<T>,
+    ) {
         let (t, c, hidden) = (s.t, s.c, s.hidden);
         let x = &mut self.window;
-        T::gemm_tile(GemmTile {
-            m: t,
-            n: hidden,
-            k: c,
-            a: (&self.dx, c, 1),
-            b: (w.down.0, hidden),
-            c: (&mut self.dhidden, hidden),
-            accumulate: false,
-        });
+        product((t, hidden, c), (dh, c, 1), (w.down.0, hidden), (&mut self.dhidden, hidden));
         activate(&mut x.hidden, &mut self.dhidden);
-        add_product(&mut sums.down, (&self.dx, c), (&x.hidden, hidden), t);
-        add_rows(&mut sums.down_bias, &self.dx);
-        add_product(&mut sums.up, (&self.dhidden, hidden), (&x.norm2, c), t);
-        add_rows(&mut sums.up_bias, &self.dhidden);
-        T::gemm_tile(GemmTile {
-            m: t,
-            n: c,
-            k: hidden,
-            a: (&self.dhidden, hidden, 1),
-            b: (&packed.up, c),
-            c: (&mut self.dnorm, c),
-            accumulate: false,
-        });
-        add_layer_norm_backward(s, &x.norm2, &x.rstd2, &self.dnorm, &mut self.dx);
+        add_product((c, hidden, t), (dh, 1, c), (&x.hidden, hidden), (&mut sums.down, hidden));
+        simd::add_rows(&mut sums.down_bias, dh);
+        add_product((hidden, c, t), (&self.dhidden, 1, hidden), (&x.norm2, c), (&mut sums.up, c));
+        simd::add_rows(&mut sums.up_bias, &self.dhidden);
+        product((t, c, hidden), (&self.dhidden, hidden, 1), (&packed.up, c), (&mut self.dnorm, c));
+        self.dx.copy_from_slice(dh);
+        add_layer_norm_backward(s, &x.norm2, &x.rstd2, &self.dnorm, &mut self.dx, &mut self.rows);
     }
 
-    /// From the gradient of x1 in `dx` through the attention to the gradient of x0 in `dx`.
+    /// From the gradient of x1 in `dx` through the attention to the gradient of x0 in `dx`. With q and k after their
+    /// softmax: x1 = x0 + q C, C = A W_vo, A = k^T norm1.
     #[inline(always)]
-    fn attention(&mut self, s: &Sizes, w: &Weights<'_, T>, packed: &PackedBackward<T>, sums: &mut Sums<T>) {
+    fn attention(&mut self, s: &Sizes, packed: &PackedBackward<T>, sums: &mut Sums<T>) {
         let (t, c) = (s.t, s.c);
-        add_product(&mut sums.out, (&self.dx, c), (&self.window.mixed, c), t);
-        add_rows(&mut sums.out_bias, &self.dx);
-        let dmixed = (&mut self.dnorm[..], c);
-        T::gemm_tile(GemmTile { m: t, n: c, k: c, a: (&self.dx, c, 1), b: (w.out.0, c), c: dmixed, accumulate: false });
+        let x = &self.window;
+        simd::add_rows(&mut sums.out_bias, &self.dx);
+        transpose(&x.context, &mut self.transposed, c);
+        product((t, c, c), (&self.dx, c, 1), (&self.transposed, c), (&mut self.dqk, 2 * c));
+        product((c, c, t), (&x.qk, 1, 2 * c), (&self.dx, c), (&mut self.dcontext, c));
         for head in 0..s.heads {
-            self.head(s, head);
+            let (rows, square) = (head * s.dim() * c, head * c * c);
+            let d = &self.dcontext[rows..rows + s.dim() * c];
+            simd::add_rows(&mut sums.value_out_bias[head * c..(head + 1) * c], d);
+            let a = (&x.gathered[rows..], 1, c);
+            add_product((c, c, s.dim()), a, (d, c), (&mut sums.value_out[square..], c));
+            let w = (&packed.value_out[square..], c);
+            product((s.dim(), c, c), (d, c, 1), w, (&mut self.dgathered[rows..], c));
         }
-        softmax_backward(s, &self.window.qkv, &mut self.dqkv, &mut self.column);
-        add_product(&mut sums.qkv, (&self.dqkv, 3 * c), (&self.window.norm1, c), t);
-        add_rows(&mut sums.qkv_bias, &self.dqkv);
-        T::gemm_tile(GemmTile {
-            m: t,
-            n: c,
-            k: 3 * c,
-            a: (&self.dqkv, 3 * c, 1),
-            b: (&packed.qkv, c),
-            c: (&mut self.dnorm, c),
-            accumulate: false,
-        });
-        add_layer_norm_backward(s, &self.window.norm1, &self.window.rstd1, &self.dnorm, &mut self.dx);
+        transpose(&self.dgathered, &mut self.transposed, c);
+        product((t, c, c), (&x.norm1, c, 1), (&self.transposed, c), (&mut self.dqk[c..], 2 * c));
+        product((t, c, c), (&x.qk[c..], 2 * c, 1), (&self.dgathered, c), (&mut self.dnorm, c));
+        softmax_backward(s, &x.qk, &mut self.dqk, &mut self.rows[0], &mut self.column);
+        add_product((2 * c, c, t), (&self.dqk, 1, 2 * c), (&x.norm1, c), (&mut sums.qk, c));
+        simd::add_rows(&mut sums.qk_bias, &self.dqk);
+        add_product((t, c, 2 * c), (&self.dqk, 2 * c, 1), (&packed.qk, c), (&mut self.dnorm, c));
+        add_layer_norm_backward(s, &x.norm1, &x.rstd1, &self.dnorm, &mut self.dx, &mut self.rows);
     }
 
-    /// o = q' C, C = k'^T v: dq' = do C^T, dC = q'^T do, dv = k' dC, dk' = v dC^T, for one head.
+    /// Gradients of the input projection, and of the planes where wanted.
     #[inline(always)]
-    fn head(&mut self, s: &Sizes, head: usize) {
-        let (t, c, dim) = (s.t, s.c, s.dim());
-        let at = head * dim;
-        let (q, k, v) = (&self.window.qkv[at..], &self.window.qkv[c + at..], &self.window.qkv[2 * c + at..]);
-        let d_out = &self.dnorm[at..];
-        let dcontext = (&mut self.dcontext[..], dim);
-        T::gemm_tile(GemmTile {
-            m: dim,
-            n: dim,
-            k: t,
-            a: (q, 1, 3 * c),
-            b: (d_out, c),
-            c: dcontext,
-            accumulate: false,
-        });
-        transpose(&self.window.context[at * dim..(at + dim) * dim], &mut self.transposed, dim);
-        let mut tokens = |a: (&[T], usize), b: &[T], out: usize| {
-            let c = (&mut self.dqkv[out + at..], 3 * c);
-            T::gemm_tile(GemmTile { m: t, n: dim, k: dim, a: (a.0, a.1, 1), b: (b, dim), c, accumulate: false });
-        };
-        tokens((d_out, c), &self.transposed, 0);
-        tokens((k, 3 * c), &self.dcontext, 2 * c);
-        transpose(&self.dcontext, &mut self.transposed, dim);
-        tokens((v, 3 * c), &self.transposed, c);
-    }
-}
-
-/// c `[m, n]` += a^T b over the frames, for a `[t, m]` and b `[t, n]`.
-#[inline(always)]
-fn add_product<T: Real>(c: &mut [T], (a, m): (&[T], usize), (b, n): (&[T], usize), frames: usize) {
-    T::gemm_tile(GemmTile { m, n, k: frames, a: (a, 1, m), b: (b, n), c: (c, n), accumulate: true });
-}
-
-/// Adds every row of `rows` to `sum`.
-#[inline(always)]
-fn add_rows<T: Real>(sum: &mut [T], rows: &[T]) {
-    for row in rows.chunks_exact(sum.len()) {
-        for (sum, x) in sum.iter_mut().zip(row) {
-            *sum += *x;
+    fn input(
+        &mut self,
+        s: &Sizes,
+        w: &Packed<T>,
+        planes: &[T],
+        (b, n): (usize, usize),
+        sums: &mut Sums<T>,
+        dplanes: &Rows<'_, T>,
+    ) {
+        let (first, plane) = (b * s.t * s.n + n, s.b * s.t * s.n);
+        add_product((s.f, s.c, s.t), (&planes[first..], plane, s.n), (&self.dx, s.c), (&mut sums.input, s.c));
+        if dplanes.is_empty() {
+            return;
+        }
+        for (f, w) in w.input.chunks_exact(s.c).enumerate() {
+            row_reduce::dots(s.c, (&self.dx, s.c), (w, 0), &mut self.rows[0]);
+            for (t, d) in self.rows[0].iter().enumerate() {
+                // SAFETY: only this task writes node n of sample b.
+                let slot = unsafe { dplanes.slice(f * plane + first + t * s.n, 1) };
+                slot[0] = *d;
+            }
         }
     }
 }
@@ -265,18 +259,16 @@ fn add_rows<T: Real>(sum: &mut [T], rows: &[T]) {
 /// From the pre-activation u in `hidden` and the gradient of gelu(u): gelu(u) and the gradient of u, in place.
 #[inline(always)]
 fn activate<T: Real>(hidden: &mut [T], gradient: &mut [T]) {
-    let half = T::of(0.5);
-    let (shrink, peak) = (T::of(std::f64::consts::FRAC_1_SQRT_2), T::of(0.398_942_280_401_432_7));
     for (u, d) in hidden.iter_mut().zip(gradient) {
-        let x = *u;
-        let share = half * (T::ONE + (x * shrink).erf());
-        *d *= share + x * peak * (-half * x * x).exp();
-        *u = x * share;
+        let (share, density) = u.normal();
+        *d *= share + *u * density;
+        *u *= share;
     }
 }
 
+/// y = x^T, both `[n, n]`.
 #[inline(always)]
-fn transpose<T: Real>(x: &[T], y: &mut [T], n: usize) {
+pub(crate) fn transpose<T: Real>(x: &[T], y: &mut [T], n: usize) {
     for (i, y) in y.chunks_exact_mut(n).enumerate() {
         for (j, y) in y.iter_mut().enumerate() {
             *y = x[j * n + i];
@@ -284,42 +276,44 @@ fn transpose<T: Real>(x: &[T], y: &mut [T], n: usize) {
     }
 }
 
-/// Adds rstd (d - mean d - xhat mean(d xhat)) to `dx`, row by row.
+/// Adds rstd (d - mean d - xhat mean(d xhat)) to `dx`, row by row; `rows` has room for two numbers a row.
 #[inline(always)]
-fn add_layer_norm_backward<T: Real>(s: &Sizes, normed: &[T], rstd: &[T], d: &[T], dx: &mut [T]) {
+fn add_layer_norm_backward<T: Real>(
+    s: &Sizes,
+    normed: &[T],
+    rstd: &[T],
+    d: &[T],
+    dx: &mut [T],
+    rows: &mut [Vec<T>; 2],
+) {
     let share = T::ONE / T::of(s.c as f64);
-    let rows = normed.chunks_exact(s.c).zip(d.chunks_exact(s.c)).zip(dx.chunks_exact_mut(s.c));
-    for (((x, d), dx), rstd) in rows.zip(rstd) {
-        let mean = share * simd::sum(s.c, |i| d[i]);
-        let slope = share * simd::sum(s.c, |i| d[i] * x[i]);
-        for ((dx, d), x) in dx.iter_mut().zip(d).zip(x) {
-            *dx += *rstd * (*d - mean - *x * slope);
-        }
+    row_reduce::sums(s.c, (d, s.c), &mut rows[0]);
+    row_reduce::dots(s.c, (d, s.c), (normed, s.c), &mut rows[1]);
+    let lines = normed.chunks_exact(s.c).zip(d.chunks_exact(s.c)).zip(dx.chunks_exact_mut(s.c));
+    for ((((x, d), dx), rstd), (mean, slope)) in lines.zip(rstd).zip(rows[0].iter().zip(&rows[1])) {
+        let (mean, slope) = (share * *mean, share * *slope);
+        simd::update_with(dx, d, x, |dx, d, x| rstd.mul_add(d - mean - x * slope, dx));
     }
 }
 
-/// From the gradients of q' and k' to those of q and k, in place.
+/// From the gradients of q and k after their softmax to those before, in place.
 #[inline(always)]
-fn softmax_backward<T: Real>(s: &Sizes, qkv: &[T], dqkv: &mut [T], column: &mut [T]) {
-    let (c, dim) = (s.c, s.dim());
-    // q' = softmax / sqrt(dim), so the sum of q' dq' lacks a factor sqrt(dim).
-    let scale = T::of(dim as f64).sqrt();
-    column.fill(T::ZERO);
-    for (x, d) in qkv.chunks_exact(3 * c).zip(dqkv.chunks_exact_mut(3 * c)) {
-        for (q, dq) in x[..c].chunks_exact(dim).zip(d[..c].chunks_exact_mut(dim)) {
-            let sum = scale * simd::sum(dim, |i| q[i] * dq[i]);
-            for (q, dq) in q.iter().zip(dq) {
-                *dq = *q * (*dq - sum);
-            }
-        }
-        for ((sum, k), dk) in column.iter_mut().zip(&x[c..2 * c]).zip(&d[c..2 * c]) {
-            *sum = k.mul_add(*dk, *sum);
+fn softmax_backward<T: Real>(s: &Sizes, qk: &[T], dqk: &mut [T], row: &mut [T], column: &mut [T]) {
+    let (wide, dim) = (2 * s.c, s.dim());
+    for head in (0..s.c).step_by(dim) {
+        row_reduce::dots(dim, (&qk[head..], wide), (&dqk[head..], wide), row);
+        for ((x, d), sum) in qk.chunks_exact(wide).zip(dqk.chunks_exact_mut(wide)).zip(&*row) {
+            simd::update(&mut d[head..head + dim], &x[head..head + dim], |d, q| q * (d - *sum));
         }
     }
-    for (x, d) in qkv.chunks_exact(3 * c).zip(dqkv.chunks_exact_mut(3 * c)) {
-        for ((sum, k), dk) in column.iter().zip(&x[c..2 * c]).zip(&mut d[c..2 * c]) {
-            *dk = *k * (*dk - *sum);
-        }
+    column.fill(T::ZERO);
+    for (x, d) in qk.chunks_exact(wide).zip(dqk.chunks_exact_mut(wide)) {
+        let (k, dk) = (&x[s.c..], &mut d[s.c..]);
+        simd::update(dk, k, |dk, k| k * dk);
+        simd::update(column, dk, |sum, d| sum + d);
+    }
+    for (x, d) in qk.chunks_exact(wide).zip(dqk.chunks_exact_mut(wide)) {
+        simd::update_with(&mut d[s.c..], &x[s.c..], column, |d, k, sum| d - k * sum);
     }
 }
 
@@ -328,78 +322,42 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (planes, shift) = (buffers.read::<T>(), buffers.read::<T>());
     let weights = Weights::take(&mut buffers);
     let (dh, dplanes) = (buffers.read::<T>(), Rows::new(buffers.write::<T>()));
-    let (packed, backward) = (Packed::new(&s, &weights), PackedBackward::new(&weights));
-    let chunks = s.n.div_ceil(CHUNK);
-    let tasks = s.b * chunks;
-    let per_group = tasks.div_ceil(GROUPS).max(1);
+    let packed = Packed::new(&s, &weights);
+    let backward = PackedBackward::new(&s, &weights, &packed);
+    // A group lies in one sample, whose shift it sums for.
+    let per_group = (s.b * s.n).div_ceil(GROUPS).clamp(1, s.n);
+    let groups = s.n.div_ceil(per_group);
     let group = |g: usize| {
+        let (b, first) = (g / groups, g % groups * per_group);
         let mut scratch = Scratch::new(&s);
-        let mut sums = Sums::new(&s);
-        let mut dshift = Vec::new();
-        for task in g * per_group..((g + 1) * per_group).min(tasks) {
-            let (b, first) = (task / chunks, task % chunks * CHUNK);
-            let mut shift_sum = vec![T::ZERO; s.t * s.c];
-            for n in first..(first + CHUNK).min(s.n) {
-                T::vectorized(
-                    #[inline(always)]
-                    || {
-                        scratch.window.load(&s, &packed, planes, shift, b, n);
-                        scratch.window.attend(&s, &packed);
-                        scratch.window.rise(&s, &packed);
-                        for (t, dx) in scratch.dx.chunks_exact_mut(s.c).enumerate() {
-                            dx.copy_from_slice(&dh[((b * s.t + t) * s.n + n) * s.c..][..s.c]);
-                        }
-                        scratch.feed_forward(&s, &weights, &backward, &mut sums);
-                        scratch.attention(&s, &weights, &backward, &mut sums);
-                        add_rows(&mut shift_sum, &scratch.dx);
-                        input_backward(&s, &packed, planes, (b, n), &scratch.dx, &mut sums.input, &dplanes);
-                    },
-                );
-            }
-            dshift.push(shift_sum);
+        let (mut sums, mut dshift) = (Sums::new(&s), vec![T::ZERO; s.t * s.c]);
+        for n in first..(first + per_group).min(s.n) {
+            let dh = &dh[(b * s.n + n) * s.t * s.c..][..s.t * s.c];
+            T::vectorized(
+                #[inline(always)]
+                || {
+                    scratch.window.load(&s, &packed, (planes, shift), b, n);
+                    scratch.window.attend(&s, &packed);
+                    scratch.window.rise(&s, &packed);
+                    scratch.feed_forward(&s, &weights, &backward, dh, &mut sums);
+                    scratch.attention(&s, &backward, &mut sums);
+                    simd::update(&mut dshift, &scratch.dx, |sum, x| sum + x);
+                    scratch.input(&s, &packed, planes, (b, n), &mut sums, &dplanes);
+                },
+            );
         }
         (sums, dshift)
     };
-    let groups: Vec<_> = (0..tasks.div_ceil(per_group)).into_par_iter().map(group).collect();
+    let parts: Vec<_> = (0..s.b * groups).into_par_iter().map(group).collect();
     let mut total = Sums::new(&s);
     let dshift = buffers.write::<T>();
     dshift.fill(T::ZERO);
-    let mut task = 0;
-    for (mut sums, shifts) in groups {
+    for (g, (mut sums, shift)) in parts.into_iter().enumerate() {
         total.add(&mut sums);
-        for shift in shifts {
-            add_rows(&mut dshift[task / chunks * s.t * s.c..][..s.t * s.c], &shift);
-            task += 1;
-        }
+        simd::add_rows(&mut dshift[g / groups * s.t * s.c..][..s.t * s.c], &shift);
     }
     let gradients: [&mut [T]; WEIGHTS] = std::array::from_fn(|_| buffers.write::<T>());
     finish(&s, &weights, &total, gradients);
-}
-
-/// Gradients of the input projection, and of the planes where wanted.
-#[inline(always)]
-fn input_backward<T: Real>(
-    s: &Sizes,
-    w: &Packed<T>,
-    planes: &[T],
-    (b, n): (usize, usize),
-    dx: &[T],
-    sum: &mut [T],
-    dplanes: &Rows<'_, T>,
-) {
-    for (f, (sum, w)) in sum.chunks_exact_mut(s.c).zip(w.input.chunks_exact(s.c)).enumerate() {
-        for (t, dx) in dx.chunks_exact(s.c).enumerate() {
-            let at = ((f * s.b + b) * s.t + t) * s.n + n;
-            for (sum, d) in sum.iter_mut().zip(dx) {
-                *sum = planes[at].mul_add(*d, *sum);
-            }
-            if !dplanes.is_empty() {
-                // SAFETY: only this task writes node n of sample b.
-                let slot = unsafe { dplanes.slice(at, 1) };
-                slot[0] = simd::sum(s.c, |i| dx[i] * w[i]);
-            }
-        }
-    }
 }
 
 /// From the sums to the gradients, in the order of the buffers.
@@ -408,10 +366,11 @@ fn finish<T: Real>(s: &Sizes, w: &Weights<'_, T>, sums: &Sums<T>, gradients: [&m
     for (at, d) in w_in.iter_mut().enumerate() {
         *d = sums.input[at % s.f * s.c + at / s.f];
     }
+    let (values, value_bias) = value_sums(s, w, sums, out);
     unfold(
         &w.qkv.concat(),
         w.norm1,
-        (&sums.qkv, &sums.qkv_bias),
+        (&[&sums.qk[..], &values].concat(), &[&sums.qk_bias[..], &value_bias].concat()),
         |o, row| {
             [&mut *q, &mut *k, &mut *v][o / s.c][o % s.c * s.c..][..s.c].copy_from_slice(row);
         },
@@ -424,11 +383,40 @@ fn finish<T: Real>(s: &Sizes, w: &Weights<'_, T>, sums: &Sums<T>, gradients: [&m
         |o, row| up[o * s.c..][..s.c].copy_from_slice(row),
         (gamma2, beta2),
     );
-    out.copy_from_slice(&sums.out);
     out_bias.copy_from_slice(&sums.out_bias);
     up_bias.copy_from_slice(&sums.up_bias);
     down.copy_from_slice(&sums.down);
     down_bias.copy_from_slice(&sums.down_bias);
+}
+
+fn dot<T: Real>(x: &[T], y: &[T]) -> T {
+    x.iter().zip(y).map(|(x, y)| *x * *y).sum()
+}
+
+/// From the gradient G of W_vo = gamma W_v^T W_o^T / sqrt(dim) and g of what beta adds behind it: writes that of W_o, and
+/// returns dv^T norm1 `[c, c]` and the sum of dv `[c]`, as if values had been formed.
+fn value_sums<T: Real>(s: &Sizes, w: &Weights<'_, T>, sums: &Sums<T>, d_out: &mut [T]) -> (Vec<T>, Vec<T>) {
+    let (c, dim, scale) = (s.c, s.dim(), s.scale::<T>());
+    let (mut values, mut bias) = (vec![T::ZERO; c * c], vec![T::ZERO; c]);
+    let value_bias = folded_bias(w.qkv[2], w.norm1.1);
+    for j in 0..c {
+        // Feature j of the values: row j of W_v, column j of W_o.
+        let gradient = &sums.value_out[j / dim * c * c..][..c * c];
+        let gradient_bias = &sums.value_out_bias[j / dim * c..][..c];
+        let column: Vec<T> = (0..c).map(|o| scale * w.out.0[o * c + j]).collect();
+        let mut d_column: Vec<T> = gradient_bias.iter().map(|g| value_bias[j] * *g).collect();
+        for i in 0..c {
+            let row = &gradient[i * c..(i + 1) * c];
+            values[j * c + i] = dot(row, &column);
+            let weight = w.norm1.0[i] * w.qkv[2][j * c + i];
+            simd::update(&mut d_column, row, |d, g| weight.mul_add(g, d));
+        }
+        bias[j] = dot(gradient_bias, &column);
+        for (o, d) in d_column.iter().enumerate() {
+            d_out[o * c + j] = scale * *d;
+        }
+    }
+    (values, bias)
 }
 
 /// Gradients of a matrix `w [out, c]` behind a layer norm (gamma, beta) from M = dy^T xhat and s = sum dy: rows of dw go

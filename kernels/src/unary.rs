@@ -136,14 +136,14 @@ fn backward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
 /// x Phi(x).
 #[inline(always)]
 pub fn gelu<T: Real>(x: T) -> T {
-    T::of(0.5) * x * (T::ONE + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+    x * x.normal().0
 }
 
 /// d gelu / dx = Phi(x) + x phi(x).
 #[inline(always)]
 pub fn gelu_slope<T: Real>(x: T) -> T {
-    let phi = T::of(0.398_942_280_401_432_7) * (T::of(-0.5) * x * x).exp();
-    T::of(0.5) * (T::ONE + (x * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()) + x * phi
+    let (share, density) = x.normal();
+    share + x * density
 }
 
 #[inline(always)]

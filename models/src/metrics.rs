@@ -41,6 +41,44 @@ impl Scores {
     }
 }
 
+/// A lower and an upper end for every cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// Lower ends.
+    pub low: Vec<f32>,
+    /// Upper ends.
+    pub high: Vec<f32>,
+}
+
+/// How well intervals hold the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntervalScores {
+    /// Share of the cells whose truth lies within, the ends counting as within.
+    pub coverage: f64,
+    /// Mean distance from the lower to the upper end, in the units of the values.
+    pub width: f64,
+}
+
+impl Interval {
+    /// Scores against `truth` on the cells of `target`, all of one length; `None` without any cell.
+    pub fn scores(&self, truth: &[f32], target: &[bool]) -> Option<IntervalScores> {
+        let cells = || (0..target.len()).filter(|&cell| target[cell]);
+        let count = cells().count();
+        let inside = cells().filter(|&cell| (self.low[cell]..=self.high[cell]).contains(&truth[cell])).count();
+        let widths = cells().map(|cell| f64::from(self.high[cell]) - f64::from(self.low[cell]));
+        let width = widths.sum::<f64>() / count as f64;
+        (count > 0).then(|| IntervalScores { coverage: inside as f64 / count as f64, width })
+    }
+}
+
+impl IntervalScores {
+    /// The mean of the scores of several windows, each with the same weight.
+    pub fn mean(of: &[IntervalScores]) -> Option<IntervalScores> {
+        let mean = |score: &dyn Fn(&IntervalScores) -> f64| of.iter().map(score).sum::<f64>() / of.len() as f64;
+        (!of.is_empty()).then(|| IntervalScores { coverage: mean(&|s| s.coverage), width: mean(&|s| s.width) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +94,17 @@ mod tests {
         let exact = Scores::of(&truth, &truth, &[true; 4]).expect("four cells");
         let mean = Scores::mean(&[scores, exact]).expect("two windows");
         assert_eq!((mean.mae, mean.cells), (0.5, 7));
+    }
+
+    #[test]
+    fn intervals_count_what_they_hold() {
+        let interval = Interval { low: vec![0.0, 1.0, 2.0, 0.0], high: vec![1.0, 3.0, 2.5, 9.0] };
+        let scores = interval.scores(&[1.0, 2.0, 3.0, 4.0], &[true, true, true, false]).expect("three cells");
+        assert!((scores.coverage - 2.0 / 3.0).abs() < 1e-12 && (scores.width - 3.5 / 3.0).abs() < 1e-12);
+        assert_eq!(interval.scores(&[0.0; 4], &[false; 4]), None);
+        let none = IntervalScores { coverage: 0.0, width: 0.0 };
+        let mean = IntervalScores::mean(&[scores, none]).expect("two windows");
+        assert!((mean.coverage - 1.0 / 3.0).abs() < 1e-12);
+        assert_eq!(IntervalScores::mean(&[]), None);
     }
 }

@@ -6,7 +6,9 @@
 
 pub mod cases;
 pub mod checks;
+pub mod differences;
 pub mod launches;
+pub mod ring;
 
 use isobath_engine::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeBounds;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use isobath_engine::adam::Adam;
 use isobath_engine::schedule::Schedule;
@@ -39,12 +39,15 @@ pub struct Data {
     pub missing_threshold: f64,
     /// How many frames, from the first on, train and give the statistics; without a number, all.
     pub train_frames: Option<usize>,
+    /// An evaluation, as an `.npz` archive: it gives the sea pixels, and training sees none of its hidden cells.
+    pub heldout: Option<PathBuf>,
 }
 
 impl Default for Data {
     fn default() -> Self {
         let variable = String::new();
-        Data { variable, transform: None, missing_threshold: MISSING_THRESHOLD, train_frames: None }
+        let missing_threshold = MISSING_THRESHOLD;
+        Data { variable, transform: None, missing_threshold, train_frames: None, heldout: None }
     }
 }
 
@@ -134,9 +137,16 @@ impl Train {
 
     /// The learning rate's schedule.
     pub fn decline(&self) -> Schedule {
-        match self.schedule {
-            Decline::Step => Schedule::stddm(self.epochs),
-            Decline::Cosine => Schedule::Cosine { total: self.epochs },
+        self.schedule.over(self.epochs)
+    }
+}
+
+impl Decline {
+    /// The schedule over so many epochs.
+    pub fn over(self, epochs: usize) -> Schedule {
+        match self {
+            Decline::Step => Schedule::stddm(epochs),
+            Decline::Cosine => Schedule::Cosine { total: epochs },
             Decline::Constant => Schedule::Constant,
         }
     }
@@ -179,7 +189,10 @@ impl Config {
     /// [`Error::File`] when it cannot be read; [`Error::Input`] with the line when a field is unknown or of the wrong
     /// type.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+        let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Error::Input(format!("{}: expected a TOML file, found one that is no text", path.display()))
+        })?;
         toml::from_str(&text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
             let number = text[..at].matches('\n').count();
@@ -207,14 +220,14 @@ impl Config {
         if let Some(complaint) = self.model.complaint() {
             return Err(Error::Input(format!("configuration, [model]: {complaint}")));
         }
-        within("data.missing_threshold", data.missing_threshold, 1e-9..=2.0, "above 0")?;
+        within("data.missing_threshold", data.missing_threshold, 1e-9..=2.0, "above 0 and at most 2")?;
         within("data.train_frames", data.train_frames.unwrap_or(1), 1.., "at least 1")?;
         within("train.window", train.window, 1.., "at least 1")?;
         within("train.missing_rate", train.missing_rate, 1e-9..1.0, "between 0 and 1")?;
         within("train.batch", train.batch, 1.., "at least 1")?;
         within("train.epochs", train.epochs, 1.., "at least 1")?;
-        within("train.lr", train.lr, f64::MIN_POSITIVE..=1e3, "above 0")?;
-        within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 or more")?;
+        within("train.lr", train.lr, f64::MIN_POSITIVE..=1e30, "above 0 and at most 1e30")?;
+        within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.max_norm", train.max_norm, f64::MIN_POSITIVE..=f64::MAX, "above 0")?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
         within("impute.samples", impute.samples, 1..=10_000, "1 to 10000")?;
@@ -222,7 +235,13 @@ impl Config {
     }
 }
 
-fn within<T: PartialOrd + Display>(field: &str, found: T, range: impl RangeBounds<T>, expected: &str) -> Result<()> {
+/// An error that names the field unless the range holds what was found.
+pub(crate) fn within<T: PartialOrd + Display>(
+    field: &str,
+    found: T,
+    range: impl RangeBounds<T>,
+    expected: &str,
+) -> Result<()> {
     match range.contains(&found) {
         true => Ok(()),
         false => Err(Error::Input(format!("configuration field {field}: expected {expected}, found {found}"))),

@@ -60,11 +60,13 @@ impl Error {
 }
 
 impl From<isobath_engine::Error> for Error {
-    /// Files are the user's; everything else in the engine is a fault.
+    /// Files and the memory budget are the user's; everything else in the engine is a fault.
     fn from(error: isobath_engine::Error) -> Self {
         match error {
             isobath_engine::Error::File { path, source } => Error::File { path: path.into(), source },
-            isobath_engine::Error::Format { .. } => Error::Input(error.to_string()),
+            isobath_engine::Error::Format { .. } | isobath_engine::Error::OutOfMemory { .. } => {
+                Error::Input(error.to_string())
+            }
             _ => Error::Fault(error.to_string()),
         }
     }
@@ -85,6 +87,7 @@ fn is_input(kind: ErrorKind) -> bool {
             | ErrorKind::UnexpectedEof
             | ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded
+            | ErrorKind::FileTooLarge
     )
 }
 
@@ -93,7 +96,9 @@ fn reason(source: &io::Error) -> String {
         ErrorKind::NotFound => "no such file or folder".into(),
         ErrorKind::PermissionDenied => "permission denied".into(),
         ErrorKind::IsADirectory => "expected a file, found a folder".into(),
-        ErrorKind::NotADirectory => "expected a folder, found a file".into(),
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "expected a folder, found a file".into(),
+        ErrorKind::FileTooLarge => "the file grew beyond what the system allows (see `ulimit -f`)".into(),
+        ErrorKind::QuotaExceeded => "the disk quota is used up".into(),
         ErrorKind::StorageFull => "no space left on the disk".into(),
         _ => source.to_string(),
     }

@@ -1,15 +1,24 @@
-//! Scoring a model on cells that were hidden from it, beside fillings that need no training.
+//! Scoring a model on cells that were hidden from it, beside estimates that need no training.
 
-use isobath_models::baselines::{Climatology, linear_interpolation, window_mean};
-use isobath_models::metrics::Scores;
+use std::ops::Range;
+use std::time::Instant;
+
+use isobath_models::metrics::{Interval, IntervalScores, Scores};
 use isobath_models::stimp::sampler;
 use serde::Serialize;
 
-use crate::data::heldout::HiddenCells;
+use crate::data::heldout::{HeldOut, HiddenCells};
 use crate::imputing;
 use crate::record::Record;
 use crate::trained::Trained;
 use crate::{Error, Result};
+
+mod baselines;
+
+/// Name of the model in the table.
+pub const STDDM: &str = "stddm";
+
+pub use baselines::Baselines;
 
 /// Scores of one method at one missing rate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,122 +30,154 @@ pub struct Row {
     /// In the units of the transformed variable, the mean over the windows.
     #[serde(flatten)]
     pub scores: Scores,
+    /// Coverage and width of the method's 90 % interval, where it gives one.
+    pub interval_90: Option<IntervalScores>,
+    /// Time that all windows took, without any training.
+    pub seconds: f64,
 }
 
-/// Names of the methods, the model first.
-const METHODS: [&str; 4] = ["stddm", "climatology", "linear interpolation", "window mean"];
-
-/// Fillings of one window that need no training, in the order of the table.
-pub struct Baselines<'a> {
-    record: &'a Record,
-    climatology: Climatology,
+/// What a method says of a window, every array `[frames, nodes]` on the model's scale.
+pub struct Estimate {
+    /// Name of the method.
+    pub method: &'static str,
+    /// Best estimate.
+    pub values: Vec<f32>,
+    /// An interval that should hold nine tenths of the truth.
+    pub interval: Option<Interval>,
+    /// Time it took.
+    pub seconds: f64,
 }
 
-impl<'a> Baselines<'a> {
-    /// Learns the climatology from what is observed in the training frames of `record`.
-    pub fn new(record: &'a Record) -> Self {
-        let train = record.cells(record.train.clone());
-        let seen = &record.series.observed[train.clone()];
-        let months = record.months(record.train.clone());
-        let otherwise = &record.place.statistics.mean;
-        let climatology = Climatology::new(&record.series.values[train], seen, &months, otherwise);
-        Baselines { record, climatology }
+/// A method without intervals, and how long it takes.
+fn timed(method: &'static str, fill: impl FnOnce() -> Vec<f32>) -> Estimate {
+    let start = Instant::now();
+    let values = fill();
+    Estimate { method, values, interval: None, seconds: start.elapsed().as_secs_f64() }
+}
+
+impl Estimate {
+    /// The median of `count` samples of STDDM `[count, cells]`, and what lies between their 5 % and 95 % quantiles;
+    /// they took `seconds`.
+    pub fn of_samples(samples: &[f32], count: usize, seconds: f64) -> Self {
+        let sampler::Summary { median, low, high, .. } = sampler::summarise(samples, count);
+        Estimate { method: STDDM, values: median, interval: Some(Interval { low, high }), seconds }
     }
-
-    /// Climatology, linear interpolation and window mean of `frames` from their `visible` cells.
-    pub fn fill(&self, frames: std::ops::Range<usize>, visible: &[bool]) -> [Vec<f32>; 3] {
-        let values = &self.record.series.values[self.record.cells(frames.clone())];
-        let otherwise = &self.record.place.statistics.mean;
-        [
-            self.climatology.of(&self.record.months(frames)),
-            linear_interpolation(values, visible, otherwise),
-            window_mean(values, visible, otherwise),
-        ]
-    }
 }
 
-/// Scores estimates on the model's scale, the model's first, against the transformed `truth` on the `target` cells; in
-/// the order of the table.
+/// Scores the estimates of one window against the transformed `truth` on the `target` cells, a row each; `rate` is the
+/// share that was hidden.
 ///
 /// # Errors
 /// [`Error::Input`] when there is no target cell.
-pub fn score(record: &Record, estimates: [Vec<f32>; 4], truth: &[f32], target: &[bool]) -> Result<[Scores; 4]> {
-    let of = |mut estimate: Vec<f32>| {
-        record.place.scaling.restore(&mut estimate);
-        Scores::of(&estimate, truth, target)
+pub fn score(record: &Record, rate: f64, estimates: &[Estimate], truth: &[f32], target: &[bool]) -> Result<Vec<Row>> {
+    let restore = |values: &[f32]| {
+        let mut values = values.to_vec();
+        record.place.scaling.restore(&mut values);
+        values
     };
-    let scores: Option<Vec<Scores>> = estimates.into_iter().map(of).collect();
-    scores
-        .and_then(|scores| scores.try_into().ok())
-        .ok_or_else(|| Error::Input("expected hidden cells that are observed in the data, found none".into()))
+    let row = |Estimate { method, values, interval, seconds }: &Estimate| {
+        let scores = Scores::of(&restore(values), truth, target)?;
+        let interval =
+            interval.as_ref().map(|Interval { low, high }| Interval { low: restore(low), high: restore(high) });
+        let interval_90 = interval.and_then(|interval| interval.scores(truth, target));
+        Some(Row { rate, method, scores, interval_90, seconds: *seconds })
+    };
+    let rows: Option<Vec<Row>> = estimates.iter().map(row).collect();
+    rows.ok_or_else(|| Error::Input("expected hidden cells that are observed in the data, found none".into()))
 }
 
-/// The rows of a table from the scores of each window.
-pub fn rows(rate: f64, windows: &[[Scores; 4]]) -> Vec<Row> {
-    let of = |method: usize| windows.iter().map(|scores| scores[method]).collect::<Vec<_>>();
-    let row = |(i, method)| Some(Row { rate, method, scores: Scores::mean(&of(i))? });
-    METHODS.into_iter().enumerate().filter_map(row).collect()
+/// One table from the rows of each window, which have the same methods in the same order.
+fn average(windows: &[Vec<Row>]) -> Vec<Row> {
+    let Some(first) = windows.first() else { return Vec::new() };
+    let mean = |(method, row): (usize, &Row)| {
+        let rows = || windows.iter().map(|window| &window[method]);
+        let scores: Vec<Scores> = rows().map(|row| row.scores).collect();
+        let intervals: Vec<IntervalScores> = rows().filter_map(|row| row.interval_90).collect();
+        Some(Row {
+            scores: Scores::mean(&scores)?,
+            interval_90: IntervalScores::mean(&intervals),
+            seconds: rows().map(|row| row.seconds).sum(),
+            ..*row
+        })
+    };
+    first.iter().enumerate().filter_map(mean).collect()
 }
 
-/// A window that was filled.
+/// A window that was filled and scored.
 pub struct Filling<'a> {
     /// Which cells were hidden.
-    pub hidden: &'a HiddenCells,
+    pub cells: &'a HiddenCells,
     /// Its frames in the record.
-    pub frames: std::ops::Range<usize>,
-    /// What the model saw, `[frames, nodes]`.
+    pub frames: Range<usize>,
+    /// What the methods saw, `[frames, nodes]`.
     pub visible: &'a [bool],
-    /// What it drew, `[samples, frames, nodes]` on the model's scale.
-    pub samples: &'a [f32],
+    /// What the model drew, `[samples, frames, nodes]` on the model's scale, where there is a model.
+    pub samples: Option<Vec<f32>>,
+    /// What every method says.
+    pub estimates: &'a [Estimate],
+    /// How near each came, in the same order.
+    pub rows: &'a [Row],
 }
 
-/// Hides the cells of each window in turn, fills them and scores; all of one rate. `look` is shown every window.
+/// Hides the cells of each window in turn, fills them with the model, where there is one, and the baselines, and scores;
+/// all of one rate. `look` is shown every window. The climatologies see no cell that is hidden at this rate in any window.
 ///
 /// # Errors
 /// [`Error::Input`] when a window lies outside the record or has no cell to score, [`Error::Interrupted`] on Ctrl-C.
 pub fn evaluate(
-    trained: &Trained,
+    trained: Option<&Trained>,
     record: &Record,
-    hidden: &[&HiddenCells],
+    heldout: &HeldOut,
+    rate: f64,
     look: &mut dyn FnMut(Filling),
 ) -> Result<Vec<Row>> {
-    let baselines = Baselines::new(record);
-    let mut windows = Vec::with_capacity(hidden.len());
-    for cells in hidden {
-        let length = cells.hidden.len() / record.series.nodes;
-        let frames = cells.start..cells.start + length;
-        if frames.end > record.series.frames {
-            return Err(Error::Input(format!(
-                "held-out cells: expected windows within the {} frames of the record, found {}..{}",
-                record.series.frames, frames.start, frames.end
-            )));
-        }
+    let series = &record.series;
+    let hidden = heldout.hidden(series.frames, Some(rate))?;
+    let never_hidden: Vec<bool> = series.observed.iter().zip(hidden).map(|(seen, hidden)| *seen && !hidden).collect();
+    let baselines = Baselines::new(record, &never_hidden);
+    let mut windows = Vec::new();
+    for cells in heldout.at_rate(rate)? {
+        let frames = cells.start..cells.start + heldout.window;
         let range = record.cells(frames.clone());
-        let (mut truth, observed) =
-            (record.series.values[range.clone()].to_vec(), &record.series.observed[range.clone()]);
+        let (mut truth, observed) = (series.values[range.clone()].to_vec(), &series.observed[range.clone()]);
         record.place.scaling.restore(&mut truth);
         let pairs = || observed.iter().zip(&cells.hidden);
         let target: Vec<bool> = pairs().map(|(observed, hidden)| *observed && *hidden).collect();
-        let mut visible = vec![false; record.series.observed.len()];
-        let shown = pairs().map(|(observed, hidden)| *observed && !hidden);
-        visible[range.clone()].iter_mut().zip(shown).for_each(|(cell, shown)| *cell = shown);
-        let samples = imputing::sample_window(trained, &record.series, &visible, frames.clone())?;
-        let visible = &visible[range];
-        look(Filling { hidden: cells, frames: frames.clone(), visible, samples: &samples });
-        let median = sampler::summarise(&samples, trained.config.impute.samples).median;
-        let [climatology, lines, mean] = baselines.fill(frames, visible);
-        windows.push(score(record, [median, climatology, lines, mean], &truth, &target)?);
+        let shown: Vec<bool> = pairs().map(|(observed, hidden)| *observed && !hidden).collect();
+        let (mut estimates, mut samples) = (Vec::new(), None);
+        if let Some(trained) = trained {
+            let mut visible = vec![false; series.observed.len()];
+            visible[range].copy_from_slice(&shown);
+            let start = Instant::now();
+            let drawn = imputing::sample_window(trained, series, &visible, frames.clone())?;
+            let seconds = start.elapsed().as_secs_f64();
+            estimates.push(Estimate::of_samples(&drawn, trained.config.impute.samples, seconds));
+            samples = Some(drawn);
+        }
+        estimates.extend(baselines.fill(frames.clone(), &shown));
+        let rows = score(record, rate, &estimates, &truth, &target)?;
+        look(Filling { cells, frames, visible: &shown, samples, estimates: &estimates, rows: &rows });
+        windows.push(rows);
     }
-    Ok(rows(hidden[0].rate, &windows))
+    Ok(average(&windows))
 }
 
 /// The rows as a table for people; `scale` names the units.
 pub fn table(rows: &[Row], scale: &str) -> String {
-    let mut text =
-        format!("{:>5}  {:<20}  {:>8}  {:>8}  {:>7}  {:>8}\n", "rate", "method", "MAE", "RMSE", "R2", "cells");
-    for Row { rate, method, scores } in rows {
+    let mut text = format!(
+        "{:>5}  {:<20}  {:>8}  {:>8}  {:>7}  {:>8}  {:>8}  {:>8}  {:>8}\n",
+        "rate", "method", "MAE", "RMSE", "R2", "cells", "seconds", "in 90 %", "width"
+    );
+    for Row { rate, method, scores, interval_90, seconds } in rows {
         let Scores { mae, rmse, r2, cells } = scores;
-        text += &format!("{rate:>5.2}  {method:<20}  {mae:>8.4}  {rmse:>8.4}  {r2:>7.3}  {cells:>8}\n");
+        let (coverage, width) = match interval_90 {
+            Some(IntervalScores { coverage, width }) => (format!("{:.1} %", 100.0 * coverage), format!("{width:.4}")),
+            None => ("-".into(), "-".into()),
+        };
+        text += &format!(
+            "{rate:>5.2}  {method:<20}  {mae:>8.4}  {rmse:>8.4}  {r2:>7.3}  {cells:>8}  {seconds:>8.2}  {coverage:>8}  \
+             {width:>8}\n"
+        );
     }
-    text + &format!("MAE and RMSE in {scale}")
+    text + &format!("MAE, RMSE and width in {scale}; in 90 %: truth within the method's 90 % interval")
 }

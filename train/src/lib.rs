@@ -5,6 +5,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod evaluating;
+pub mod forecasting;
 pub mod html;
 pub mod imputing;
 pub mod interrupt;

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::path::Path;
 
 use isobath_engine::{DType, Device};
-use isobath_models::stimp::options::Options;
-use isobath_models::stimp::region::{Region, RegionData};
+use isobath_models::baselines::Season;
+use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Data;
+use crate::data::heldout::HeldOut;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{SeaMask, Series, Statistics, Transform, stencil};
 use crate::data::windows::{TrainShare, split};
@@ -70,7 +71,7 @@ impl Place {
     ///
     /// # Errors
     /// What the engine says, such as a memory limit.
-    pub fn region(&self, device: &Device, options: &Options) -> Result<Region> {
+    pub fn region(&self, device: &Device, options: RegionOptions) -> Result<Region> {
         let SeaMask { height, width, ref nodes, .. } = self.mask;
         let graph = stencil(&self.mask);
         let row: Vec<f32> = nodes.iter().map(|pixel| (pixel / width) as f32 / height as f32).collect();
@@ -148,6 +149,8 @@ pub struct Record {
     pub transform: Transform,
     /// Values that have no logarithm and count as missing.
     pub dropped: usize,
+    /// Cells of the training frames that an evaluation hides.
+    pub withheld: usize,
     /// Frames that train.
     pub train: Range<usize>,
     /// Where it is.
@@ -157,15 +160,23 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads a record to train on; statistics and, unless `mask` gives it, the sea come from the training frames.
+    /// Reads a record to train on; statistics come from the training frames, and so does the sea unless `mask` or an
+    /// evaluation in `data.heldout` gives it. What the evaluation hides in the training frames counts as missing.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Input`] as [`netcdf::read`], and when the mask has another grid, or there are fewer
-    /// frames than should train.
+    /// [`Error::File`] and [`Error::Input`] as [`netcdf::read`] and [`HeldOut::read`], and when the mask or the
+    /// evaluation has another grid, or there are fewer frames than should train.
     pub fn to_train(path: &Path, data: &Data, mask: Option<SeaMask>) -> Result<Self> {
-        let field = netcdf::read(path, &data.variable)?;
+        let mut field = netcdf::read(path, &data.variable)?;
         let transform = data.transform.unwrap_or_else(|| usual_transform(&field));
-        Self::of_field(field, transform, data, mask).map_err(|error| in_file(path, error))
+        let heldout = data.heldout.as_deref().map(HeldOut::read).transpose()?;
+        let withheld = heldout.as_ref().map_or(Ok(0), |heldout| {
+            let train = 0..data.train_frames.unwrap_or(field.frames);
+            heldout.remove_from(&mut field, train).map_err(|error| in_file(path, error))
+        })?;
+        let mask = mask.or(heldout.map(|heldout| heldout.mask));
+        let record = Self::of_field(field, transform, data, mask).map_err(|error| in_file(path, error))?;
+        Ok(Record { withheld, ..record })
     }
 
     /// A record to train on from a field that is already read.
@@ -186,7 +197,7 @@ impl Record {
         let statistics = Statistics::of(&series, train.clone())?;
         let (latitude, longitude) = (field.latitude.clone(), field.longitude.clone());
         let place = Place { latitude, longitude, mask, scaling, statistics };
-        Ok(Record { field, transform, dropped, train, place, series })
+        Ok(Record { field, transform, dropped, withheld: 0, train, place, series })
     }
 
     /// Reads a record for weights that were trained at `place`.
@@ -201,12 +212,12 @@ impl Record {
         let mut series = Series::gather(&scaled, &place.mask)?;
         place.scaling.apply(&mut series);
         let train = 0..data.train_frames.unwrap_or(field.frames).min(field.frames);
-        Ok(Record { field, transform, dropped, train, place, series })
+        Ok(Record { field, transform, dropped, withheld: 0, train, place, series })
     }
 
-    /// Month of each of `frames`, 1 to 12.
-    pub fn months(&self, frames: Range<usize>) -> Vec<u32> {
-        self.field.time.dates[frames].iter().map(|date| u32::from(date.month)).collect()
+    /// Period of the year of each of `frames`, from 0.
+    pub fn periods(&self, season: Season, frames: Range<usize>) -> Vec<usize> {
+        self.field.time.dates[frames].iter().map(|date| season.period(date.month, date.day_of_year)).collect()
     }
 
     /// The cells of `frames` at the nodes: a range of [`Series::values`].
@@ -255,6 +266,9 @@ impl Record {
         );
         if self.transform == Transform::Log10 {
             text += "; in log10";
+        }
+        if self.withheld > 0 {
+            text += &format!("; {} cells of the training frames withheld for evaluation", self.withheld);
         }
         if self.dropped > 0 {
             text += &format!("\n{} values of zero or less have no logarithm and count as missing", self.dropped);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use isobath_engine::checkpoint::{self, State};
-use isobath_engine::weights::Weights;
 use isobath_engine::{DType, Device};
 use isobath_models::stimp::stddm::Stddm;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
@@ -38,7 +38,7 @@ impl Trained {
     /// # Errors
     /// What the engine says, such as options that do not fit together or a memory limit.
     pub fn new(device: &Device, config: Config, place: Place) -> Result<Self> {
-        let region = place.region(device, &config.model)?;
+        let region = place.region(device, config.model.region())?;
         let model = Stddm::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
         Ok(Trained { config, place, model, step: 0 })
     }
@@ -50,20 +50,7 @@ impl Trained {
     /// arrays are not those of its configuration.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let path = file(path);
-        let file = Weights::open(&path)?;
-        let metadata = file.metadata();
-        match metadata.get("model").map(String::as_str) {
-            Some(MODEL) => {}
-            found => {
-                let found = found.unwrap_or("none");
-                let path = path.display();
-                return Err(Error::Input(format!(
-                    "{path}: expected weights of `isobath train {MODEL}`, found the model {found}"
-                )));
-            }
-        }
-        let config: Config = entry(&path, &metadata, "config")?;
-        let place = entry(&path, &metadata, "place")?;
+        let (config, place): (Config, Place) = surroundings(&path, MODEL)?;
         config.check().map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
         let mut trained = Trained::new(device, config, place)?;
         trained.step = checkpoint::load(&path, &mut trained.model.parameters)?.step;
@@ -75,15 +62,33 @@ impl Trained {
     /// # Errors
     /// [`Error::File`] when it cannot be written; the old one then stays.
     pub fn save(&self, path: &Path, epoch: u64) -> Result<()> {
-        let text = |value: serde_json::Result<String>| value.map_err(|error| Error::Fault(error.to_string()));
-        let metadata = BTreeMap::from([
-            ("model".to_owned(), MODEL.to_owned()),
-            ("config".to_owned(), text(serde_json::to_string(&self.config))?),
-            ("place".to_owned(), text(serde_json::to_string(&self.place))?),
-        ]);
+        let metadata = metadata(MODEL, &self.config, &self.place)?;
         let state = State { step: self.step, epoch, seed: self.config.train.seed, metadata };
         Ok(checkpoint::save(path, &self.model.parameters, &state, true)?)
     }
+}
+
+/// The configuration and the place that a weights file of `model` carries.
+pub(crate) fn surroundings<C: DeserializeOwned>(path: &Path, model: &str) -> Result<(C, Place)> {
+    // The version first: a newer one may describe its model in other words.
+    let metadata = checkpoint::state(path)?.metadata;
+    match metadata.get("model") {
+        Some(found) if found == model => Ok((entry(path, &metadata, "config")?, entry(path, &metadata, "place")?)),
+        found => {
+            let (path, found) = (path.display(), found.map_or("none", String::as_str));
+            Err(Error::Input(format!("{path}: expected weights of `isobath train {model}`, found the model {found}")))
+        }
+    }
+}
+
+/// What a weights file carries besides the arrays.
+pub(crate) fn metadata(model: &str, config: &impl Serialize, place: &Place) -> Result<BTreeMap<String, String>> {
+    let text = |value: serde_json::Result<String>| value.map_err(|error| Error::Fault(error.to_string()));
+    Ok(BTreeMap::from([
+        ("model".to_owned(), model.to_owned()),
+        ("config".to_owned(), text(serde_json::to_string(config))?),
+        ("place".to_owned(), text(serde_json::to_string(place))?),
+    ]))
 }
 
 /// The weights file that a user means by a file or a folder.

@@ -8,16 +8,18 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use isobath_engine::Tape;
-use isobath_engine::adam::largest_gradient;
+use isobath_engine::adam::{Adam, largest_gradient};
+use isobath_engine::checkpoint;
+use isobath_engine::parameters::Parameters;
 use isobath_engine::random::PhiloxKey;
+use isobath_engine::{Tape, Tensor};
 use isobath_models::stimp::stddm::Batch;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Hiding;
-use crate::data::{masks, windows};
+use crate::config::{Hiding, Train};
+use crate::data::{atomic, masks, windows};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::{self, Trained};
@@ -25,6 +27,9 @@ use crate::{Error, Result, interrupt};
 
 /// Name of the file of [`Step`]s, a line of JSON each.
 pub const METRICS: &str = "metrics.jsonl";
+
+/// A loss that rounding alone explains, on the model's scale of about 1: that of pixels that never change.
+const ROUNDING: f64 = 1e-6;
 
 /// What a step found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,53 +44,138 @@ pub struct Step {
     pub lr: f64,
     /// Euclidean norm of the gradient before clipping.
     pub gradient_norm: f64,
+    /// Error on the validation frames, at the end of an epoch of a training that has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<f64>,
+}
+
+/// A training: what [`run`] repeats.
+pub(crate) trait Training {
+    /// Steps done.
+    fn done(&self) -> u64;
+
+    /// Whether it has ended before its last epoch.
+    fn stopped(&self) -> bool {
+        false
+    }
+
+    /// One step on the windows with these first frames.
+    fn advance(&mut self, windows: &[usize], epoch: u64) -> Result<Step>;
+
+    /// The error on the validation frames after an epoch, if there are any.
+    fn validate(&mut self, _epoch: u64) -> Result<Option<f64>> {
+        Ok(None)
+    }
+
+    /// What it trains.
+    fn parameters(&self) -> &Parameters;
+
+    /// Writes a checkpoint after so many epochs.
+    fn save(&self, path: &Path, epoch: u64) -> Result<()>;
+}
+
+/// How often and in which order the windows are used.
+pub(crate) struct Course {
+    /// First frames of the windows.
+    pub(crate) starts: Vec<usize>,
+    /// Windows in a step.
+    pub(crate) batch: usize,
+    /// Passes over all windows.
+    pub(crate) epochs: usize,
+    /// Seed of their order.
+    pub(crate) seed: u64,
+    /// Epochs between checkpoints.
+    pub(crate) checkpoint_every: usize,
+    /// Where checkpoints go.
+    pub(crate) checkpoint: PathBuf,
 }
 
 /// Trains on the training frames of `record` until the configured epochs are done, from where `trained` stands, and
 /// writes the weights and the metrics into `folder`.
 ///
 /// # Errors
-/// [`Error::Input`] when the window is longer than the training record, [`Error::Interrupted`] on Ctrl-C, and
-/// [`Error::Fault`] when the loss or the gradient is not finite; in the last two a whole checkpoint is in `folder`, but
-/// for a training that fails before its first.
+/// [`Error::Input`] when the window is longer than the training record or the training diverges, which leaves the
+/// last checkpoint as it is; [`Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
 pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Vec<Step>> {
     let settings = trained.config.train.clone();
     let starts = windows::starts(&record.train, settings.window, 1, "training")?;
-    let per_epoch = starts.len().div_ceil(settings.batch) as u64;
-    let total = per_epoch * settings.epochs as u64;
+    let Train { batch, epochs, seed, checkpoint_every, .. } = settings;
     let checkpoint = folder.join(trained::FILE);
-    let mut log = Log::open(folder, trained.step)?;
-    let mut progress = Progress::new("training", total, trained.step);
+    let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint };
+    run(&mut Imputing { trained, record }, &course, folder)
+}
+
+/// Steps through the epochs from where `training` stands, with its metrics, checkpoints and orderly end.
+///
+/// # Errors
+/// As [`train`].
+pub(crate) fn run(training: &mut dyn Training, course: &Course, folder: &Path) -> Result<Vec<Step>> {
+    let per_epoch = course.starts.len().div_ceil(course.batch) as u64;
+    let total = per_epoch * course.epochs as u64;
+    let mut log = Log::open(folder, training.done())?;
+    let mut progress = Progress::new("training", total, training.done());
     let (mut order, mut ordered) = (Vec::new(), None);
-    while trained.step < total {
-        let (epoch, place) = (trained.step / per_epoch, (trained.step % per_epoch) as usize);
+    while training.done() < total && !training.stopped() {
+        let (epoch, place) = (training.done() / per_epoch, (training.done() % per_epoch) as usize);
         if ordered != Some(epoch) {
-            order = epoch_order(&starts, settings.seed, epoch);
+            order = epoch_order(&course.starts, course.seed, epoch);
             ordered = Some(epoch);
         }
-        let batch = &order[place * settings.batch..order.len().min((place + 1) * settings.batch)];
-        let step = match advance(trained, record, batch, epoch) {
-            Ok(step) => step,
-            Err(error) => {
-                log.flush()?;
-                return Err(error);
-            }
-        };
-        log.write(step)?;
-        trained.step += 1;
-        progress.at(trained.step, || format!("epoch {}  loss {:.5}", epoch + 1, step.loss));
-        let epoch_ends = trained.step.is_multiple_of(per_epoch);
-        let due = epoch_ends && (epoch + 1).is_multiple_of(settings.checkpoint_every as u64);
-        let stop = interrupt::requested() && trained.step < total;
-        if due || stop || trained.step == total {
+        let batch = &order[place * course.batch..order.len().min((place + 1) * course.batch)];
+        let mut step = training.advance(batch, epoch)?;
+        if !(step.loss.is_finite() && step.gradient_norm.is_finite()) {
             log.flush()?;
-            trained.save(&checkpoint, trained.step / per_epoch)?;
+            return Err(diverged(training.parameters(), &step, "", &course.checkpoint));
+        }
+        let epoch_ends = training.done().is_multiple_of(per_epoch);
+        if epoch_ends {
+            step.validation = training.validate(epoch)?;
+        }
+        log.write(step)?;
+        if epoch_ends && log.stands_still(epoch) {
+            log.flush()?;
+            let how = "no step of the epoch had a gradient, ";
+            return Err(diverged(training.parameters(), &step, how, &course.checkpoint));
+        }
+        progress.at(training.done(), || format!("epoch {}  loss {:.5}", epoch + 1, step.loss));
+        let due = epoch_ends && (epoch + 1).is_multiple_of(course.checkpoint_every as u64);
+        let end = training.done() == total || training.stopped();
+        let stop = interrupt::requested() && !end;
+        if due || stop || end {
+            log.flush()?;
+            training.save(&course.checkpoint, training.done() / per_epoch)?;
         }
         if stop {
             return Err(Error::Interrupted);
         }
     }
     Ok(log.steps)
+}
+
+/// A training of STDDM.
+struct Imputing<'a> {
+    trained: &'a mut Trained,
+    record: &'a Record,
+}
+
+impl Training for Imputing<'_> {
+    fn done(&self) -> u64 {
+        self.trained.step
+    }
+
+    fn advance(&mut self, windows: &[usize], epoch: u64) -> Result<Step> {
+        let step = advance(self.trained, self.record, windows, epoch)?;
+        self.trained.step += 1;
+        Ok(step)
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.trained.model.parameters
+    }
+
+    fn save(&self, path: &Path, epoch: u64) -> Result<()> {
+        self.trained.save(path, epoch)
+    }
 }
 
 /// The windows of an epoch in the order in which they are used.
@@ -135,6 +225,7 @@ impl Draw {
     }
 }
 
+/// One step; one whose loss or gradient is not finite leaves the parameters as they are.
 fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) -> Result<Step> {
     let draw = Draw::new(trained, record, batch);
     let settings = &trained.config.train;
@@ -147,32 +238,50 @@ fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) 
         steps: &draw.steps,
         noise: PhiloxKey { seed: settings.seed, stream: trained.step },
     })?;
-    let value = loss.item()?;
-    let gradients = tape.backward(&loss)?;
     let mut adam = settings.adam();
     adam.lr *= settings.decline().factor(epoch as usize);
-    if !value.is_finite() {
-        return Err(diverged(trained, epoch, adam.lr, value));
-    }
-    let report = adam.step(&mut trained.model.parameters, &gradients)?;
-    if !report.gradient_norm.is_finite() {
-        return Err(diverged(trained, epoch, adam.lr, value));
-    }
-    let gradient_norm = report.gradient_norm;
-    Ok(Step { step: trained.step, epoch, loss: value, lr: adam.lr, gradient_norm })
+    descend(&mut trained.model.parameters, tape, &loss, &adam, (trained.step, epoch))
 }
 
-fn diverged(trained: &Trained, epoch: u64, lr: f64, loss: f64) -> Error {
-    let largest = match largest_gradient(&trained.model.parameters) {
-        Ok((name, value)) => format!("the largest gradient is {value:e}, in {name}"),
+/// One step down the gradient of a loss that `tape` recorded; one whose loss or gradient is not finite leaves the
+/// parameters as they are.
+pub(crate) fn descend(
+    parameters: &mut Parameters,
+    tape: Tape,
+    loss: &Tensor,
+    adam: &Adam,
+    (step, epoch): (u64, u64),
+) -> Result<Step> {
+    let value = loss.item()?;
+    let gradients = tape.backward(loss)?;
+    let gradient_norm = match value.is_finite() {
+        true => adam.step(parameters, &gradients)?.gradient_norm,
+        false => f64::NAN,
+    };
+    Ok(Step { step, epoch, loss: value, lr: adam.lr, gradient_norm, validation: None })
+}
+
+/// Says where a training failed, and which weights are left of it.
+fn diverged(parameters: &Parameters, step: &Step, how: &str, checkpoint: &Path) -> Error {
+    let Step { step, epoch, loss, lr, .. } = step;
+    let largest = match largest_gradient(parameters) {
+        Ok((name, value)) => format!("largest gradient {value:e}, in {name}"),
         Err(error) => error.to_string(),
     };
-    Error::Fault(format!(
-        "the training diverged at step {} (epoch {}): loss {loss}, learning rate {lr:e}; {largest}; \
-         a smaller train.lr or train.max_norm may help",
-        trained.step,
+    let kept = match checkpoint::state(checkpoint) {
+        Ok(state) => format!("{} keeps the weights after {} steps", checkpoint.display(), state.step),
+        Err(_) => "no weights were written yet".into(),
+    };
+    Error::Input(format!(
+        "the training diverged at step {step} (epoch {}): {how}loss {loss}, learning rate {lr:e}, {largest}; \
+         a smaller train.lr may help; {kept}",
         epoch + 1
     ))
+}
+
+fn write_line(file: &mut impl Write, step: &Step) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, step)?;
+    writeln!(file)
 }
 
 /// The file of metrics, and all steps in it.
@@ -194,16 +303,20 @@ impl Log {
             steps.extend(lines.map_while(|line| serde_json::from_str::<Step>(&line.ok()?).ok()));
             steps.retain(|step| step.step < next);
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(failed)?;
-        let mut log = Log { file: BufWriter::new(file), path, steps: Vec::new() };
-        steps.into_iter().try_for_each(|step| log.write(step))?;
-        log.flush()?;
-        Ok(log)
+        // What is kept of an earlier run must outlive a failure here.
+        atomic::write(&path, |file| steps.iter().try_for_each(|step| write_line(file, step)))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
+        Ok(Log { file: BufWriter::new(file), path, steps })
+    }
+
+    /// Whether no step of `epoch` had a gradient, although there was something to learn: every unit is saturated.
+    fn stands_still(&self, epoch: u64) -> bool {
+        let steps = || self.steps.iter().rev().take_while(|step| step.epoch == epoch);
+        steps().all(|step| step.gradient_norm == 0.0) && steps().any(|step| step.loss > ROUNDING)
     }
 
     fn write(&mut self, step: Step) -> Result<()> {
-        let line = serde_json::to_string(&step).map_err(|error| Error::Fault(error.to_string()))?;
-        writeln!(self.file, "{line}").map_err(|error| Error::file(&self.path, error))?;
+        write_line(&mut self.file, &step).map_err(|error| Error::file(&self.path, error))?;
         self.steps.push(step);
         Ok(())
     }

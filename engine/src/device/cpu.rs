@@ -6,7 +6,7 @@ use crate::memory::Slab;
 use crate::tensor::{DType, Tensor};
 use bytemuck::Pod;
 use isobath_kernels::buffers::Slot;
-use isobath_kernels::{Access, Buffers, Kernel};
+use isobath_kernels::{Access, Buffers, Cost, Kernel};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The processor's memory and counters.
 pub struct Cpu {
     slab: Slab,
-    launches: Mutex<BTreeMap<&'static str, (u64, Duration)>>,
+    launches: Mutex<BTreeMap<&'static str, Launches>>,
 }
 
 /// What one kernel has cost so far.
@@ -26,6 +26,8 @@ pub struct Launches {
     pub calls: u64,
     /// Wall time of all its runs.
     pub time: Duration,
+    /// Operations and bytes of all its runs, as the kernel states them.
+    pub cost: Cost,
 }
 
 impl Cpu {
@@ -39,8 +41,7 @@ impl Cpu {
 
     pub(super) fn profile(&self) -> Vec<Launches> {
         let launches = self.launches.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Launches> =
-            launches.iter().map(|(kernel, (calls, time))| Launches { kernel, calls: *calls, time: *time }).collect();
+        let mut all: Vec<Launches> = launches.values().cloned().collect();
         all.sort_by_key(|l| std::cmp::Reverse(l.time));
         all
     }
@@ -63,10 +64,18 @@ impl Cpu {
         let start = Instant::now();
         let code = if double { kernel.cpu.f64 } else { kernel.cpu.f32 };
         code(parameters, buffers);
+        let (time, cost) = (start.elapsed(), (kernel.cost)(parameters));
         let mut launches = self.launches.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = launches.entry(kernel.name).or_default();
-        entry.0 += 1;
-        entry.1 += start.elapsed();
+        let entry = launches.entry(kernel.name).or_insert_with(|| Launches {
+            kernel: kernel.name,
+            calls: 0,
+            time: Duration::ZERO,
+            cost: Cost::default(),
+        });
+        entry.calls += 1;
+        entry.time += time;
+        entry.cost.flops += cost.flops;
+        entry.cost.bytes += cost.bytes;
         Ok(())
     }
 }

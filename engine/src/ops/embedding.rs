@@ -18,6 +18,10 @@ impl Op for Embedding {
         "embedding"
     }
 
+    fn index_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn forward(&self, x: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let (table, index) = (x[0], x[1]);
         let shape = [index.shape().dims(), &[table.shape()[1]]].concat();

@@ -58,9 +58,10 @@ struct SpatialBlock {
 
 impl SpatialBlock {
     fn mix(&self, h: &Tensor, pool: &Tensor) -> MixParams {
-        let [b, t, nodes, channels] = [0, 1, 2, 3].map(|axis| h.shape()[axis] as u32);
+        let [batch, nodes, frames, channels] = [0, 1, 2, 3].map(|axis| h.shape()[axis] as u32);
         MixParams {
-            steps: b * t,
+            batch,
+            frames,
             nodes,
             channels,
             prototypes: pool.shape()[0] as u32,
@@ -73,7 +74,8 @@ impl SpatialBlock {
 
     fn head(&self, mix: &MixParams) -> HeadParams {
         let gated = u32::from(self.places.gate.is_some());
-        HeadParams { steps: mix.steps, nodes: mix.nodes, channels: mix.channels, groups: mix.groups, gated }
+        let MixParams { batch, frames, nodes, channels, groups, .. } = *mix;
+        HeadParams { batch, frames, nodes, channels, groups, gated }
     }
 
     /// h, the graph, embedding and pool.
@@ -100,14 +102,15 @@ impl Op for SpatialBlock {
         let (h, device, dtype) = (x[0], x[0].device(), x[0].dtype());
         let mix = self.mix(h, x[2]);
         let z = Tensor::empty(device, h.shape(), dtype)?;
-        let stats = Tensor::empty(device, [mix.steps as usize, self.spatial.groups, 2], dtype)?;
+        let &[b, n, t, _] = h.shape().dims() else { unreachable!("checked by spatial_block") };
+        let stats = Tensor::empty(device, [b, t, self.spatial.groups, 2], dtype)?;
         let mut bound = self.mix_buffers(x);
         bound.extend([Out(&z), Out(&stats)]);
         device.run(&GRAPH_MIX, &mix, &bound)?;
 
         let scalar = || Tensor::empty(device, Shape::new(&[]), dtype);
         let (weight, with_target) = (scalar()?, self.places.target.is_some());
-        let y = if with_target { scalar()? } else { Tensor::empty(device, &h.shape().dims()[..3], dtype)? };
+        let y = if with_target { scalar()? } else { Tensor::empty(device, [b, t, n], dtype)? };
         let mut bound = vec![In(&z), In(&stats)];
         bound.extend(self.head_buffers(x));
         bound.extend(if with_target { [Absent, Out(&y), Out(&weight)] } else { [Out(&y), Absent, Absent] });
@@ -145,17 +148,20 @@ impl Op for SpatialBlock {
         device.run(&GRAPH_MIX_BACKWARD, &mix, &bound)?;
         drop(z);
 
-        // dh = r dz + G^T u; the graph sees all steps as one batch.
-        let planes = |t: &Tensor| t.view(0, [mix.steps as usize, mix.nodes as usize, mix.channels as usize].into());
+        // dh = r dz + G^T u; to the graph a whole window is one row.
+        let windows = |x: &Tensor| {
+            let &[b, n, t, c] = x.shape().dims() else { unreachable!("checked by spatial_block") };
+            x.view(0, [b, n, t * c].into())
+        };
         if let Some(dh) = &grads[0] {
-            let residual = self.spatial.residual.then(|| planes(&d));
-            self.spatial.graph.multiply(&planes(&u), residual.as_ref(), &planes(dh), true)?;
+            let residual = self.spatial.residual.then(|| windows(&d));
+            self.spatial.graph.multiply(&windows(&u), residual.as_ref(), &windows(dh), true)?;
         }
         Ok(grads)
     }
 }
 
-/// The spatial half of STIMP on h `[b, t, n, c]`: neighbour sum times a matrix of each node's own (`W_n = sum_k
+/// The spatial half of STIMP on h `[b, n, t, c]`: neighbour sum times a matrix of each node's own (`W_n = sum_k
 /// embedding[n, k] pool[k]`), residual, group norm, gate, projection to one number and clamp (systems 1.4 steps 4 to 7).
 /// Without `target` the result is the prediction `[b, t, n]`; with `(target, mask)`, both `[b, t, n]`, it is the loss
 /// sum (prediction - target)^2 mask / sum mask. Bounds, target and mask have no gradient.
@@ -168,14 +174,14 @@ pub fn spatial_block(
     spatial: &Spatial,
     target: Option<(&Tensor, &Tensor)>,
 ) -> Result<Tensor> {
-    let &[b, t, n, c] = h.shape().dims() else {
-        return shape_error(NAME, format!("h: expected [b, t, n, c], found {}", h.shape()));
+    let &[b, n, t, c] = h.shape().dims() else {
+        return shape_error(NAME, format!("h: expected [b, n, t, c], found {}", h.shape()));
     };
     if spatial.groups == 0 || !c.is_multiple_of(spatial.groups) {
-        return shape_error(NAME, format!("h [b, t, n, c]: c = {c} is not a multiple of groups = {}", spatial.groups));
+        return shape_error(NAME, format!("h [b, n, t, c]: c = {c} is not a multiple of groups = {}", spatial.groups));
     }
     if spatial.graph.nodes() != n {
-        return shape_error(NAME, format!("h [b, t, n, c]: n = {n}, the graph has {} nodes", spatial.graph.nodes()));
+        return shape_error(NAME, format!("h [b, n, t, c]: n = {n}, the graph has {} nodes", spatial.graph.nodes()));
     }
     let k = weights.embedding.shape().last();
     let w = weights;

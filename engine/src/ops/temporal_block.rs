@@ -59,7 +59,7 @@ impl Op for TemporalBlock {
 
     fn forward(&self, x: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
         let p = &self.0;
-        let shape = [p.batch, p.frames, p.nodes, p.channels].map(|v| v as usize);
+        let shape = [p.batch, p.nodes, p.frames, p.channels].map(|v| v as usize);
         let h = Tensor::empty(x[0].device(), shape, x[0].dtype())?;
         let mut bound: Vec<_> = x.iter().map(|t| In(t)).collect();
         bound.push(Out(&h));
@@ -82,7 +82,7 @@ impl Op for TemporalBlock {
 }
 
 /// Input projection, shift and one pre-norm transformer layer with linear attention over the frames of every node:
-/// planes `[f, b, t, n]`, shift `[b, t, c]` (bias, step embedding, position), result `[b, t, n, c]`. The attention has
+/// planes `[f, b, t, n]`, shift `[b, t, c]` (bias, step embedding, position), result `[b, n, t, c]`. The attention has
 /// `heads` heads; the layer norms add `eps` to the variance (1e-5 in the published code).
 ///
 /// STIMP eqs. 3-5 as published in code: pre-norm, softmax of q over features and of k over frames, GELU.

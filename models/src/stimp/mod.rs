@@ -1,6 +1,8 @@
-//! STIMP: diffusion imputation of gappy satellite fields.
+//! STIMP: diffusion imputation of gappy satellite fields, and forecasts from what was imputed.
 
 pub mod diffusion;
+pub mod forecaster;
+mod hsgnn;
 pub mod options;
 pub mod region;
 pub mod sampler;

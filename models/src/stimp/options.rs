@@ -1,5 +1,7 @@
 //! Every choice in STDDM as data: the published code's behaviour by default, the paper's where it differs.
 
+use super::region::RegionOptions;
+use super::tlt::Temporal;
 use serde::{Deserialize, Serialize};
 
 /// How the noise variances rise (systems 1.5).
@@ -62,6 +64,16 @@ pub enum Embedding {
     Node,
 }
 
+/// What tells the temporal block which frame is which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Position {
+    /// Nothing: permuting the frames permutes the result; paper and code.
+    None,
+    /// A learned projection of sines and cosines of the frame's number in the window (Vaswani et al. 2017, section 3.5).
+    Frame,
+}
+
 /// The choices of STDDM. Field by field the difference of systems 1.11 that it settles is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +106,8 @@ pub struct Options {
     pub attention: Attention,
     /// Norms, residuals and activation of the temporal block (difference 5).
     pub block: BlockForm,
+    /// What tells the temporal block which frame is which; not in the paper.
+    pub position: Position,
     /// Whether a linear layer follows the node weights (difference 6).
     pub spatial_linear: bool,
     /// Prototype weights from features (difference 7).
@@ -130,6 +144,7 @@ impl Options {
             fill: Fill::VisibleMean,
             attention: Attention::Linear,
             block: BlockForm::PreNorm,
+            position: Position::None,
             spatial_linear: false,
             embedding: Embedding::NeighbourSum,
             longitude: false,
@@ -154,28 +169,24 @@ impl Options {
         }
     }
 
-    /// Width of the feed-forward layer.
-    pub fn hidden(&self) -> usize {
-        4 * self.channels
+    /// The choices of its temporal block.
+    pub fn temporal(&self) -> Temporal {
+        Temporal { attention: self.attention, block: self.block, heads: self.heads }
     }
 
-    /// Features of a node that its prototype weights follow from.
-    pub fn features(&self) -> usize {
-        3 + usize::from(self.longitude)
+    /// The choices that its region is built by.
+    pub fn region(&self) -> RegionOptions {
+        let Options { embedding, longitude, normalise_degree, .. } = *self;
+        RegionOptions { embedding, longitude, normalise_degree }
     }
 
     /// One sentence on the first field that cannot be, or nothing.
     pub fn complaint(&self) -> Option<String> {
-        let multiple = |name: &str, of: usize| {
-            (of == 0 || !self.channels.is_multiple_of(of))
-                .then(|| format!("channels = {} is not a multiple of {name} = {of}", self.channels))
-        };
         let betas = 0.0 < self.beta_first && self.beta_first <= self.beta_last && self.beta_last < 1.0;
-        let small = [("channels", self.channels), ("prototypes", self.prototypes), ("steps", self.steps)];
-        let zero = small.into_iter().find(|(_, value)| *value == 0);
-        zero.map(|(name, _)| format!("{name}: expected at least 1, found 0"))
-            .or_else(|| multiple("heads", self.heads))
-            .or_else(|| multiple("groups", self.groups))
+        let sizes = [("channels", self.channels), ("prototypes", self.prototypes), ("steps", self.steps)];
+        zero(&sizes)
+            .or_else(|| no_divisor(self.channels, "heads", self.heads))
+            .or_else(|| no_divisor(self.channels, "groups", self.groups))
             .or_else(|| {
                 (self.step_width < 4 || self.step_width % 2 == 1)
                     .then(|| format!("step_width: expected an even number of at least 4, found {}", self.step_width))
@@ -189,4 +200,16 @@ impl Options {
                 })
             })
     }
+}
+
+/// One sentence on the first size that is 0.
+pub(crate) fn zero(sizes: &[(&str, usize)]) -> Option<String> {
+    let (name, _) = sizes.iter().find(|(_, size)| *size == 0)?;
+    Some(format!("{name}: expected at least 1, found 0"))
+}
+
+/// One sentence when `of` does not divide the channels.
+pub(crate) fn no_divisor(channels: usize, name: &str, of: usize) -> Option<String> {
+    (of == 0 || !channels.is_multiple_of(of))
+        .then(|| format!("channels = {channels} is not a multiple of {name} = {of}"))
 }

@@ -1,7 +1,25 @@
 //! The place a model works on: its graph, the features of its nodes and their bounds.
 
-use super::options::{Embedding, Options};
+use super::options::Embedding;
 use isobath_engine::{Csr, DType, Device, Result, Tensor};
+
+/// The choices that a region is built by (systems 1.11, differences 7, 8 and 14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionOptions {
+    /// Prototype weights from features.
+    pub embedding: Embedding,
+    /// Whether the longitude column is a feature too.
+    pub longitude: bool,
+    /// Whether neighbour sums are divided by the number of neighbours.
+    pub normalise_degree: bool,
+}
+
+impl RegionOptions {
+    /// Features of a node that its prototype weights follow from.
+    pub fn features(&self) -> usize {
+        3 + usize::from(self.longitude)
+    }
+}
 
 /// A region as plain numbers, node by node in row-major order of the sea mask.
 pub struct RegionData<'a> {
@@ -26,6 +44,7 @@ pub struct RegionData<'a> {
 /// A region on a device.
 #[derive(Clone)]
 pub struct Region {
+    pub(crate) options: RegionOptions,
     pub(crate) graph: Csr,
     /// `[n, features]`.
     pub(crate) features: Tensor,
@@ -38,7 +57,7 @@ impl Region {
     ///
     /// # Errors
     /// When the graph is none, or a list has another length than there are nodes.
-    pub fn new(device: &Device, data: &RegionData<'_>, options: &Options, dtype: DType) -> Result<Region> {
+    pub fn new(device: &Device, data: &RegionData<'_>, options: RegionOptions, dtype: DType) -> Result<Region> {
         let n = data.mean.len();
         let degree = |i: usize| f64::from(data.offsets[i + 1] - data.offsets[i]);
         let shares: Option<Vec<f64>> = options
@@ -59,6 +78,7 @@ impl Region {
             Tensor::from_f64(device, [n], &values, dtype)?.keep()
         };
         Ok(Region {
+            options,
             graph,
             features: Tensor::from_f64(device, [n, planes.len()], &features, dtype)?.keep()?,
             bounds: (bound(data.low)?, bound(data.high)?),

@@ -4,7 +4,7 @@ use super::stddm::{Condition, Stddm};
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{Result, Tensor, ops};
 
-/// Elements `[b, t, n, c]` of the largest activation that samples run through together: 64 MiB.
+/// Elements `[b, n, t, c]` of the largest activation that samples run through together: 64 MiB.
 const TOGETHER: usize = 16 << 20;
 
 /// Samples of one window: values and visible `[t, n]`, result `[samples, t, n]` in the network's own units, predictions

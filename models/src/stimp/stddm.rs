@@ -1,14 +1,20 @@
 //! STDDM: the network that predicts a window's values from its visible cells and a noisy sample (systems 1.4, 1.5).
 
 use super::diffusion::{Diffusion, step_table};
-use super::options::{Attention, BlockForm, Embedding, Fill, Options};
+use super::hsgnn;
+use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
 use super::tlt::{self, EPS};
 use isobath_engine::init::Init;
-use isobath_engine::ops::{self, Spatial, SpatialWeights, TemporalWeights};
-use isobath_engine::parameters::Parameters;
+use isobath_engine::ops::{self, Spatial, SpatialWeights};
+use isobath_engine::parameters::{Builder, Parameters};
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{DType, Device, Error, Result, Tensor};
+
+/// The published name of its temporal block.
+const BLOCK: &str = "time_encoding.layers.layers.0";
+/// The projection of the frames' positions, which the published network lacks.
+const POSITION: &str = "position_projection.weight";
 
 /// The imputer's network on one region.
 pub struct Stddm {
@@ -123,11 +129,7 @@ impl Stddm {
 
     /// A host array as a tensor of the network's number type.
     pub fn tensor(&self, shape: &[usize], values: &[f32]) -> Result<Tensor> {
-        let device = self.parameters.device();
-        match self.parameters.dtype() {
-            DType::F32 => Tensor::from_slice(device, shape, values),
-            dtype => Tensor::from_f64(device, shape, &values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), dtype),
-        }
+        self.parameters.tensor(shape, values)
     }
 
     /// The noisy sample of every window at its own step: `x0` and `noise` `[b, t, n]`.
@@ -170,136 +172,87 @@ impl Stddm {
 
     fn temporal(&self, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
         let shift = self.shift(steps, planes.shape()[2])?;
-        let weights = self.temporal_weights()?;
+        let weights = tlt::weights(&self.parameters, self.parameters.get("input_projection.weight")?, BLOCK)?;
         if self.fused {
             return ops::temporal_block(planes, &shift, &weights, self.options.heads, EPS);
         }
-        tlt::composed(planes, &shift, &weights, &self.options)
+        tlt::composed(planes, &shift, &weights, self.options.temporal())
     }
 
-    /// Input bias plus step embedding, the same for every frame, `[b, t, c]`.
+    /// Input bias, step embedding and position of every frame, `[b, t, c]`.
     fn shift(&self, steps: &[usize], frames: usize) -> Result<Tensor> {
         let device = self.parameters.device();
         let index: Vec<u32> = steps.iter().map(|l| *l as u32).collect();
         let rows = ops::embedding(&self.table, &Tensor::from_slice(device, [steps.len()], &index)?)?;
         let layer = |x: &Tensor, name: &str| -> Result<Tensor> {
-            let (weight, bias) = self.pair(&format!("diffusion_embedding.{name}"))?;
+            let (weight, bias) = self.parameters.pair(&format!("diffusion_embedding.{name}"))?;
             ops::silu(&ops::linear(x, &weight, Some(&bias))?)
         };
         let embedding = layer(&layer(&rows, "projection1")?, "projection2")?;
         let shift = ops::add(&embedding, &self.parameters.get("input_projection.bias")?)?;
-        let frames = Tensor::zeros(device, [1, frames, 1], self.parameters.dtype())?;
+        let frames = self.positions(frames)?;
         ops::add(&ops::reshape(&shift, [steps.len(), 1, self.options.channels])?, &frames)
     }
 
-    fn pair(&self, name: &str) -> Result<(Tensor, Tensor)> {
-        Ok((self.parameters.get(&format!("{name}.weight"))?, self.parameters.get(&format!("{name}.bias"))?))
-    }
-
-    fn temporal_weights(&self) -> Result<TemporalWeights> {
-        let get = |name: &str| self.parameters.get(&format!("time_encoding.layers.layers.0.{name}.weight"));
-        let pair = |name: &str| self.pair(&format!("time_encoding.layers.layers.0.{name}"));
-        Ok(TemporalWeights {
-            input: self.parameters.get("input_projection.weight")?,
-            norm1: pair("0.norm")?,
-            qkv: [get("0.fn.to_q")?, get("0.fn.to_k")?, get("0.fn.to_v")?],
-            out: pair("0.fn.to_out")?,
-            norm2: pair("1.norm")?,
-            up: pair("1.fn.fn.w1")?,
-            down: pair("1.fn.fn.w2")?,
-        })
+    /// The position of every frame, `[1, t, c]`; `[1, t, 1]` where there is none.
+    fn positions(&self, frames: usize) -> Result<Tensor> {
+        let (device, dtype) = (self.parameters.device(), self.parameters.dtype());
+        if self.options.position == Position::None {
+            return Tensor::zeros(device, [1, frames, 1], dtype);
+        }
+        let width = self.options.channels;
+        let table = Tensor::from_f64(device, [1, frames, width], &tlt::position_table(frames, width), dtype)?;
+        ops::linear(&table, &self.parameters.get(POSITION)?, None)
     }
 
     /// The learned embedding of the nodes: the weight of every prototype at every node, `[n, k]`.
+    ///
+    /// # Errors
+    /// What the engine says.
     pub fn node_embedding(&self) -> Result<Tensor> {
-        let weight = self.parameters.get("projection1.weight")?;
-        if self.options.embedding == Embedding::Node {
-            return ops::linear(&self.region.features, &weight, None);
-        }
-        let bias = self.parameters.get("projection1.bias")?;
-        let own = ops::linear(&self.region.features, &weight, Some(&bias))?;
-        let (n, k) = (self.nodes(), self.options.prototypes);
-        ops::reshape(&ops::spmm(&self.region.graph, &ops::reshape(&own, [1, n, k])?)?, [n, k])
+        hsgnn::node_embedding(&self.parameters, "projection1", &self.region)
     }
 
-    /// From h `[b, t, n, c]` to the prediction, or to the loss with `(values, mask)`.
+    /// From h `[b, n, t, c]` to the prediction, or to the loss with `(values, mask)`.
     fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
         let weights = SpatialWeights {
             embedding: self.node_embedding()?,
             pool: self.parameters.get("spatial_encoding.weights_pool")?,
-            norm: self.pair("gn")?,
-            gate: Some(self.pair("mid_projection")?),
-            out: self.pair("output_projection")?,
+            norm: self.parameters.pair("gn")?,
+            gate: Some(self.parameters.pair("mid_projection")?),
+            out: self.parameters.pair("output_projection")?,
+        };
+        let spatial = Spatial {
+            graph: self.region.graph.clone(),
+            residual: true,
+            groups: self.options.groups,
+            eps: EPS,
+            bounds: self.options.clamp.then(|| self.region.bounds.clone()),
         };
         if self.fused {
-            let spatial = Spatial {
-                graph: self.region.graph.clone(),
-                residual: true,
-                groups: self.options.groups,
-                eps: EPS,
-                bounds: self.options.clamp.then(|| self.region.bounds.clone()),
-            };
             return ops::spatial_block(h, &weights, &spatial, target);
         }
-        self.composed_spatial(h, &weights)
-    }
-
-    /// The spatial half from small operations.
-    fn composed_spatial(&self, h: &Tensor, w: &SpatialWeights) -> Result<Tensor> {
-        let (b, t, n, c) = (h.shape()[0], h.shape()[1], h.shape()[2], h.shape()[3]);
-        let h = ops::reshape(h, [b * t, n, c])?;
-        let mut mixed = ops::node_linear(&ops::spmm(&self.region.graph, &h)?, &w.embedding, &w.pool)?;
-        if self.options.spatial_linear {
-            let (weight, bias) = self.pair("spatial_encoding.linear")?;
-            mixed = ops::linear(&mixed, &weight, Some(&bias))?;
-        }
-        let y = ops::group_norm(&ops::add(&h, &mixed)?, &w.norm.0, &w.norm.1, self.options.groups, EPS)?;
-        let y = match &w.gate {
-            Some((weight, bias)) => ops::gate(&ops::linear(&y, weight, Some(bias))?)?,
-            None => y,
-        };
-        let y = ops::reshape(&ops::linear(&y, &w.out.0, Some(&w.out.1))?, [b, t, n])?;
-        if !self.options.clamp {
-            return Ok(y);
-        }
-        ops::clamp(&y, &self.region.bounds.0, &self.region.bounds.1)
+        let linear =
+            self.options.spatial_linear.then(|| self.parameters.pair("spatial_encoding.linear")).transpose()?;
+        hsgnn::composed(h, &weights, &spatial, linear)
     }
 }
 
 /// The parameters under the published names, drawn as the published code draws them (systems 1.4, initialisation).
-fn parameters(o: &Options) -> isobath_engine::parameters::Builder {
-    let (d, hidden, k) = (o.channels, o.hidden(), o.prototypes);
-    let mut builder = Parameters::builder();
-    let mut add = |name: &str, shape: &[usize], init: Init| {
-        builder = std::mem::take(&mut builder).add(name, shape, init);
+fn parameters(o: &Options) -> Builder {
+    let (d, k) = (o.channels, o.prototypes);
+    let builder = Parameters::builder()
+        .linear("input_projection", [d, 2], Init::kaiming_normal(2))
+        .linear("diffusion_embedding.projection1", [d, o.step_width], Init::linear(o.step_width))
+        .linear("diffusion_embedding.projection2", [d, d], Init::linear(d));
+    let builder = hsgnn::declare_embedding(tlt::declare(builder, BLOCK, d), "projection1", k, &o.region())
+        .linear("mid_projection", [2 * d, d], Init::kaiming_normal(d))
+        .linear("output_projection", [1, d], Init::kaiming_normal(d))
+        .add("spatial_encoding.weights_pool", [k, d, d], hsgnn::pool_init(k, d))
+        .norm("gn", d);
+    let builder = match o.position {
+        Position::None => builder,
+        Position::Frame => builder.add(POSITION, [d, d], Init::linear(d)),
     };
-    let mut linear = |name: &str, out: usize, inner: usize, init: Init, bias: bool| {
-        add(&format!("{name}.weight"), &[out, inner], init);
-        if bias {
-            add(&format!("{name}.bias"), &[out], Init::linear(inner));
-        }
-    };
-    linear("input_projection", d, 2, Init::kaiming_normal(2), true);
-    linear("diffusion_embedding.projection1", d, o.step_width, Init::linear(o.step_width), true);
-    linear("diffusion_embedding.projection2", d, d, Init::linear(d), true);
-    let block = "time_encoding.layers.layers.0";
-    for name in ["to_q", "to_k", "to_v"] {
-        linear(&format!("{block}.0.fn.{name}"), d, d, Init::linear(d), false);
-    }
-    linear(&format!("{block}.0.fn.to_out"), d, d, Init::linear(d), true);
-    linear(&format!("{block}.1.fn.fn.w1"), hidden, d, Init::linear(d), true);
-    linear(&format!("{block}.1.fn.fn.w2"), d, hidden, Init::linear(hidden), true);
-    linear("projection1", k, o.features(), Init::linear(o.features()), o.embedding == Embedding::NeighbourSum);
-    linear("mid_projection", 2 * d, d, Init::kaiming_normal(d), true);
-    linear("output_projection", 1, d, Init::kaiming_normal(d), true);
-    if o.spatial_linear {
-        linear("spatial_encoding.linear", d, d, Init::linear(d), true);
-    }
-    // Xavier on a 3-D tensor [k, in, out] counts fan_in = in out and fan_out = k out.
-    add("spatial_encoding.weights_pool", &[k, d, d], Init::xavier_normal(d * d, k * d));
-    for name in [format!("{block}.0.norm"), format!("{block}.1.norm"), "gn".into()] {
-        add(&format!("{name}.weight"), &[d], Init::Ones);
-        add(&format!("{name}.bias"), &[d], Init::Zeros);
-    }
-    builder
+    if o.spatial_linear { builder.linear("spatial_encoding.linear", [d, d], Init::linear(d)) } else { builder }
 }

@@ -52,7 +52,7 @@ fn spatial_block(s: &[usize], form: Form, values: &mut Values) -> Problem {
     let &[b, t, n, width, k] = s else { unreachable!("five axes") };
     // A group norm of one or two numbers has no gradient to speak of.
     let (n, c, groups) = (n + 3, 2 * width, 2);
-    let mut inputs = vec![values.variable(&[b, t, n, c]), values.variable(&[n, k]), values.variable(&[k, c, c])];
+    let mut inputs = vec![values.variable(&[b, n, t, c]), values.variable(&[n, k]), values.variable(&[k, c, c])];
     inputs.extend([values.variable_in(&[c], 0.5, 1.5), values.variable(&[c])]);
     if form.gated {
         inputs.extend([values.variable(&[2 * c, c]), values.variable(&[2 * c])]);

@@ -7,7 +7,6 @@ use std::time::Instant;
 use clap::Args;
 use isobath_engine::Device;
 use isobath_models::stimp::options::Options;
-use isobath_models::stimp::sampler;
 use serde_json::json;
 
 use super::report::Pages;
@@ -16,7 +15,7 @@ use crate::config::{self, Config};
 use crate::data::clouds::Clouds;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{MISSING_THRESHOLD, SeaMask, Series, Transform};
-use crate::evaluating::{Baselines, Row, rows, score, table};
+use crate::evaluating::{Baselines, Estimate, Row, score, table};
 use crate::html::Report;
 use crate::imputing::{self, Filled};
 use crate::record::Record;
@@ -30,7 +29,7 @@ const CLOUDED: f64 = 0.5;
 
 /// Train on the embedded sample, fill its gaps, and score the result: three minutes, no network
 #[derive(Args)]
-#[command(after_help = "Example:\n  isobath demo -o isobath-demo")]
+#[command(after_help = "Examples:\n  isobath demo\n  isobath demo -o isobath-demo --report demo.html --plots pictures")]
 pub(super) struct Demo {
     /// Folder of the results
     #[arg(short, long, value_name = "DIR", default_value = "isobath-demo")]
@@ -74,8 +73,11 @@ impl Demo {
         let steps = training::train(&mut trained, &scene.record, &self.out)?;
         report::loss_curve(&self.out.join("loss.png"), &steps, "Training the demo model")?;
         let observed = &scene.record.series.observed;
+        let start = Instant::now();
         let samples = imputing::sample(&trained, &scene.record.series, observed)?;
-        let (rows, coverage) = scene.score(&samples, self.samples)?;
+        let model = Estimate::of_samples(&samples, self.samples, start.elapsed().as_secs_f64());
+        let rows = scene.score(model)?;
+        let coverage = rows[0].interval_90.map(|interval| interval.coverage);
         let filled = Filled::new(&scene.record, observed, samples, self.samples);
         let source = "STDDM (STIMP) on OSTIA monthly means under synthetic clouds".to_owned();
         filled.output(&scene.record, source, history()).write(&self.out.join("imputed.nc"))?;
@@ -83,10 +85,12 @@ impl Demo {
         let metrics = json!({ "scale": scale, "rows": rows, "inside_5_to_95_percent": coverage });
         report::write_json(&self.out.join("metrics.json"), &metrics)?;
         let (seen, truth) = scene.fields();
-        let mut page = Report::of(&trained, &scene.record)?;
+        let mut page = Report::of(&scene.record).with_model(&trained)?;
         page.views = vec![filled.view(&scene.record.field, String::new(), &seen, Some(&truth))];
-        self.describe(&mut page, &rows, coverage);
-        (page.loss, page.facts) = (steps, report::facts(device, &trained.config, started));
+        let coverage = coverage.unwrap_or(f64::NAN);
+        describe(&mut page, &rows, coverage);
+        page.loss = steps;
+        page.facts = [report::facts(device, started), report::model_facts(&trained)].concat();
         self.draw(&page, &scene)?;
         self.conclude(&rows, coverage, &scale);
         Ok(())
@@ -99,6 +103,7 @@ impl Demo {
                 transform: Some(Transform::Identity),
                 missing_threshold: MISSING_THRESHOLD,
                 train_frames: None,
+                heldout: None,
             },
             model: Options { channels: 16, ..Options::default() },
             train: config::Train {
@@ -112,24 +117,6 @@ impl Demo {
             },
             impute: config::Impute { samples: self.samples, ..config::Impute::default() },
         }
-    }
-
-    /// The words and scores of the report.
-    fn describe(&self, page: &mut Report, rows: &[Row], coverage: f64) {
-        page.title = "Sea-surface temperature under clouds".into();
-        page.lead = "Monthly means of the equatorial Pacific (OSTIA, Met Office) with drifting clouds drawn over them. \
-                     A model trained on what the clouds leave fills in what they hide, and the truth is there to compare."
-            .into();
-        page.quantity.name = "sea-surface temperature".into();
-        let units = page.quantity.units.clone();
-        let best = rows[1..].iter().map(|row| row.scores.mae).fold(f64::INFINITY, f64::min);
-        page.highlights = vec![
-            ("of the sea cells hidden".into(), format!("{:.0} %", 100.0 * rows[0].rate)),
-            ("mean error of the model".into(), format!("{:.3} {units}", rows[0].scores.mae)),
-            ("of the best filling without training".into(), format!("{best:.3} {units}")),
-            ("of the hidden truth inside the 5 to 95 % interval".into(), format!("{:.0} %", 100.0 * coverage)),
-        ];
-        page.scores = report::scores(rows);
     }
 
     /// Writes the report, and two of its pictures.
@@ -147,7 +134,7 @@ impl Demo {
 
     fn conclude(&self, rows: &[Row], coverage: f64, scale: &str) {
         println!("On the hidden cells, against the truth:\n\n{}\n", table(rows, scale));
-        let best = rows[1..].iter().map(|row| row.scores.mae).fold(f64::INFINITY, f64::min);
+        let best = report::best_untrained(rows).map_or(f64::NAN, |row| row.scores.mae);
         let mae = rows[0].scores.mae;
         println!(
             "The model's mean error is {mae:.3} {scale}, that of the best filling without training {best:.3} {scale}.\n\
@@ -159,7 +146,7 @@ impl Demo {
         println!("Open {} in a browser: maps, time series, scores.\n", report.display());
         let files = [
             ("imputed.nc", "the filled field: median, mean, spread, quantiles, origin of each cell"),
-            ("maps.png", "one month: clouded, filled, truth, spread"),
+            ("maps.png", "one month: clouded, filled, truth, error, spread"),
             ("series.png", "one pixel through the years"),
             ("loss.png", "how the training went"),
             ("metrics.json", "the table above"),
@@ -171,6 +158,28 @@ impl Demo {
             println!("  {name:<18} {what}");
         }
     }
+}
+
+/// The words and scores of the report.
+fn describe(page: &mut Report, rows: &[Row], coverage: f64) {
+    page.title = "Sea-surface temperature under clouds".into();
+    page.lead =
+        "Monthly means of the equatorial Pacific (OSTIA, Met Office) with drifting clouds drawn over them. A model \
+                 trained on what the clouds leave fills in what they hide, and the truth is there to compare."
+            .into();
+    page.quantity.name = "sea-surface temperature".into();
+    let units = page.quantity.units.clone();
+    page.highlights = vec![
+        ("of the sea cells hidden".into(), format!("{:.0} %", 100.0 * rows[0].rate)),
+        ("mean error of the model".into(), format!("{:.3} {units}", rows[0].scores.mae)),
+    ];
+    if let Some(best) = report::best_untrained(rows) {
+        let label = format!("of {}, the best filling without training", best.method);
+        page.highlights.push((label, format!("{:.3} {units}", best.scores.mae)));
+    }
+    let inside = "of the hidden truth inside the model's 5 to 95 % interval";
+    page.highlights.push((inside.into(), format!("{:.0} %", 100.0 * coverage)));
+    page.scores = report::scores(rows);
 }
 
 fn share(cells: &[bool]) -> f64 {
@@ -199,18 +208,12 @@ impl Scene {
         Ok(Scene { truth, record, hidden })
     }
 
-    /// Scores on the hidden cells, and how much of the truth there lies inside the 5 to 95 % interval.
-    fn score(&self, samples: &[f32], count: usize) -> Result<(Vec<Row>, f64)> {
-        let mut summary = sampler::summarise(samples, count);
-        let (record, truth) = (&self.record, &self.truth.values);
-        let [climatology, lines, mean] = Baselines::new(record).fill(0..record.series.frames, &record.series.observed);
-        let scores = score(record, [summary.median, climatology, lines, mean], truth, &self.hidden)?;
-        record.place.scaling.restore(&mut summary.low);
-        record.place.scaling.restore(&mut summary.high);
-        let cells = (0..truth.len()).filter(|cell| self.hidden[*cell]);
-        let inside: Vec<bool> =
-            cells.map(|cell| (summary.low[cell]..=summary.high[cell]).contains(&truth[cell])).collect();
-        Ok((rows(share(&self.hidden), &[scores]), share(&inside)))
+    /// Scores of the model and the baselines on the hidden cells.
+    fn score(&self, model: Estimate) -> Result<Vec<Row>> {
+        let (record, observed) = (&self.record, &self.record.series.observed);
+        let mut estimates = vec![model];
+        estimates.extend(Baselines::new(record, observed).fill(0..record.series.frames, observed));
+        score(record, share(&self.hidden), &estimates, &self.truth.values, &self.hidden)
     }
 
     /// What the clouds leave and the truth, on the grid.

@@ -1,6 +1,6 @@
 //! `isobath impute`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -17,7 +17,8 @@ use crate::{Error, Result};
 
 /// Fill the gaps of a NetCDF file with a trained model
 #[derive(Args)]
-#[command(after_help = "Example:\n  isobath impute --data chl.nc --var chlor_a --weights run -o imputed.nc\n\n\
+#[command(after_help = "Examples:\n  isobath impute --data chl.nc --var chlor_a --weights run -o imputed.nc\n  \
+    isobath impute --data chl.nc --weights run -o imputed.nc --report report.html --plots pictures\n\n\
     imputed.nc holds the median of the samples under the variable's name, and its _mean, _std, _q05, _q95 and _origin.")]
 pub(super) struct Impute {
     /// NetCDF file on the grid on which the model was trained
@@ -54,6 +55,7 @@ impl Impute {
         trained.config.data.variable = self.var.clone().unwrap_or(trained.config.data.variable);
         trained.config.check()?;
         let record = Record::at(&self.data, &trained.config.data, trained.place.clone())?;
+        self.expect_own_output()?;
         report::expect_writable(&self.out)?;
         self.pages.expect_writable()?;
         eprintln!("{}", record.describe());
@@ -71,29 +73,25 @@ impl Impute {
         }
         trained.config.write(&self.out.with_extension("toml"))?;
         if self.pages.wanted() {
-            self.pages.write(&self.report(
-                device,
-                &trained,
-                &record,
-                &filled,
-                &record.seen(&series.observed),
-                started,
-            )?)?;
+            let seen = record.seen(&series.observed);
+            let mut page = self.page(&trained, &record, &filled, &seen)?;
+            page.facts.splice(0..0, report::facts(device, started));
+            self.pages.write(&page)?;
         }
         let gaps = series.observed.iter().filter(|seen| !**seen).count();
         println!("filled {gaps} of {} sea cells; wrote {}", series.observed.len(), self.out.display());
         Ok(())
     }
-    fn report<'a>(
+
+    /// What the report says; `seen` is the observed field.
+    fn page<'a>(
         &self,
-        device: &Device,
         trained: &Trained,
         record: &'a Record,
         filled: &'a Filled,
         seen: &'a [f32],
-        started: Instant,
     ) -> Result<Report<'a>> {
-        let mut page = Report::of(trained, record)?;
+        let mut page = Report::of(record).with_model(trained)?;
         let (dates, observed) = (&record.field.time.dates, &record.series.observed);
         let gaps = observed.iter().filter(|seen| !**seen).count();
         page.title = format!("{}, gaps filled", page.title);
@@ -106,9 +104,22 @@ impl Impute {
         page.views = vec![filled.view(&record.field, String::new(), seen, None)];
         let weights = trained::file(&self.weights);
         page.loss = report::steps_beside(&weights);
-        page.facts = report::facts(device, &trained.config, started);
+        page.facts = report::model_facts(trained);
         page.facts.push(("Data".into(), self.data.display().to_string()));
-        page.facts.push(("Weights".into(), format!("{}, {} steps", weights.display(), trained.step)));
+        page.facts.push(("Weights".into(), weights.display().to_string()));
         Ok(page)
+    }
+
+    /// Refuses a name that would put the result, or what is written beside it, in the place of something else.
+    fn expect_own_output(&self) -> Result<()> {
+        let out = self.out.display();
+        if ["toml", "npy"].iter().any(|other| self.out.extension().is_some_and(|own| own == *other)) {
+            return Err(Error::Input(format!("{out}: expected the name of a NetCDF file, such as imputed.nc")));
+        }
+        let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        if same(&self.out, &self.data) || same(&self.out, &trained::file(&self.weights)) {
+            return Err(Error::Input(format!("{out}: expected another file to write than those that are read")));
+        }
+        Ok(())
     }
 }

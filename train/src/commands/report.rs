@@ -8,11 +8,11 @@ use clap::Args;
 use isobath_engine::Device;
 
 use super::{history, make_folder};
-use crate::config::Config;
 use crate::data::atomic;
 use crate::data::time::TimeAxis;
-use crate::evaluating::Row;
+use crate::evaluating::{Row, STDDM};
 use crate::html::{Report, Score};
+use crate::trained::Trained;
 use crate::training::{self, Step};
 use crate::{Error, Result};
 
@@ -37,7 +37,14 @@ impl Pages {
 
     /// An error, before hours of work, when it could not be written after them.
     pub(super) fn expect_writable(&self) -> Result<()> {
-        self.report.as_deref().map_or(Ok(()), expect_writable)?;
+        if let Some(path) = self.report.as_deref() {
+            // Data and weights never have this ending: no slip of the keyboard puts a page in their place.
+            if !path.extension().is_some_and(|ending| ending == "html" || ending == "htm") {
+                let path = path.display();
+                return Err(Error::Input(format!("{path}: expected the name of an HTML page, such as report.html")));
+            }
+            expect_writable(path)?;
+        }
         let Some(folder) = self.plots.as_deref() else { return Ok(()) };
         make_folder(folder)?;
         expect_writable(&folder.join("maps.png"))
@@ -51,8 +58,8 @@ impl Pages {
     }
 }
 
-/// How a result was made: version, command, seeds, device and times.
-pub(super) fn facts(device: &Device, config: &Config, started: Instant) -> Vec<(String, String)> {
+/// How a result was made: version, command, device and times.
+pub(super) fn facts(device: &Device, started: Instant) -> Vec<(String, String)> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64().floor());
     let date = TimeAxis::decode(vec![now], "seconds since 1970-01-01", "standard").ok();
     let date = date.map(|axis| format!("{} {:02}:{:02} UTC", axis.dates[0], axis.dates[0].hour, axis.dates[0].minute));
@@ -62,12 +69,20 @@ pub(super) fn facts(device: &Device, config: &Config, started: Instant) -> Vec<(
     let facts = [
         ("Program", format!("isobath {}", env!("CARGO_PKG_VERSION"))),
         ("Command", history()),
-        ("Model", format!("STDDM (STIMP), {} diffusion steps", config.model.steps)),
-        ("Samples", config.impute.samples.to_string()),
-        ("Seeds", format!("{} in training, {} in sampling", config.train.seed, config.impute.seed)),
         ("Device", format!("{}, {} threads, {system}", device.name(), rayon::current_num_threads())),
         ("Made", date.unwrap_or_default()),
         ("Took", took),
+    ];
+    facts.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
+}
+
+/// What the model is and how it was used.
+pub(super) fn model_facts(trained: &Trained) -> Vec<(String, String)> {
+    let config = &trained.config;
+    let facts = [
+        ("Model", format!("STDDM (STIMP), {} diffusion steps, trained for {} steps", config.model.steps, trained.step)),
+        ("Samples", config.impute.samples.to_string()),
+        ("Seeds", format!("{} in training, {} in sampling", config.train.seed, config.impute.seed)),
     ];
     facts.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
 }
@@ -80,13 +95,36 @@ pub(super) fn steps_beside(weights: &Path) -> Vec<Step> {
 
 /// The rows of an evaluation for the page.
 pub(super) fn scores(rows: &[Row]) -> Vec<Score> {
-    let score = |(i, row): (usize, &Row)| Score {
-        group: format!("{:.0} % hidden", 100.0 * row.rate),
-        method: if row.method == "stddm" { "STDDM".into() } else { row.method.into() },
-        own: i == 0 || rows[0].method == row.method,
+    let score = |row: &Row| Score {
+        group: format!("{:.0} % hidden, {} cells", 100.0 * row.rate, row.scores.cells),
+        method: if row.method == STDDM { "STDDM".into() } else { row.method.into() },
+        own: row.method == STDDM,
         scores: row.scores,
+        interval: row.interval_90,
+        seconds: row.seconds,
     };
-    rows.iter().enumerate().map(score).collect()
+    rows.iter().map(score).collect()
+}
+
+/// The method of least error among those that need no training.
+pub(super) fn best_untrained(rows: &[Row]) -> Option<&Row> {
+    let others = rows.iter().filter(|row| row.method != STDDM);
+    others.min_by(|a, b| a.scores.mae.total_cmp(&b.scores.mae))
+}
+
+/// The error at each rate: the model's beside the best without training, or that one alone.
+pub(super) fn errors(rows: &[Row], units: &str) -> Vec<(String, String)> {
+    let highlight = |rows: &[Row]| {
+        let (own, best) = (rows.iter().find(|row| row.method == STDDM), best_untrained(rows));
+        let row = own.or(best)?;
+        let mut label = format!("mean error with {:.0} % hidden", 100.0 * row.rate);
+        match (own, best) {
+            (Some(_), Some(best)) => label += &format!("; {}: {:.4}", best.method, best.scores.mae),
+            _ => label += &format!(", by {}", row.method),
+        }
+        Some((label, format!("{:.4} {units}", row.scores.mae)))
+    };
+    rows.chunk_by(|a, b| a.rate == b.rate).filter_map(highlight).collect()
 }
 
 /// Writes a value as indented JSON.
@@ -96,9 +134,7 @@ pub(super) fn write_json(path: &Path, value: &serde_json::Value) -> Result<()> {
 
 /// An error, before hours of work, when `path` could not be written after them.
 pub(super) fn expect_writable(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::file(path, std::io::ErrorKind::IsADirectory.into()));
-    }
+    atomic::expect_replaceable(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(folder).map(|_| ()).map_err(|error| Error::file(folder, error.kind().into()))
 }

@@ -7,7 +7,6 @@ use isobath_engine::Device;
 
 use super::{make_folder, report};
 use crate::config::{Config, Decline};
-use crate::data::heldout::HeldOut;
 use crate::record::Record;
 use crate::trained::{self, Trained};
 use crate::{Error, Result, training};
@@ -40,16 +39,16 @@ struct Stddm {
     /// TOML file of settings; options given here come before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Passes over the training windows
+    /// Passes over the training windows [default: 500]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Frames of a window
+    /// Frames of a window [default: 46]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
-    /// Windows in a step
+    /// Windows in a step [default: 16]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Fraction of the observed cells that each step hides
+    /// Fraction of the observed cells that each step hides [default: 0.5]
     #[arg(long, value_name = "RATE")]
     missing_rate: Option<f64>,
     /// Train on the first N frames of the record
@@ -61,7 +60,7 @@ struct Stddm {
     /// Seed of everything random
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Take the sea pixels from this evaluation, an .npz archive
+    /// Take the sea pixels from this evaluation, an .npz archive, and keep its hidden cells from the training
     #[arg(long, value_name = "FILE")]
     heldout: Option<PathBuf>,
     /// Folder of the weights, the configuration and the metrics
@@ -82,13 +81,13 @@ impl Train {
 impl Stddm {
     fn run(&self, device: &Device) -> Result<()> {
         let mut config = self.configuration()?;
-        let mask = self.heldout.as_deref().map(HeldOut::read).transpose()?.map(|heldout| heldout.mask);
-        let record = Record::to_train(&self.data, &config.data, mask)?;
+        let record = Record::to_train(&self.data, &config.data, None)?;
         config.data.transform = Some(record.transform);
         config.data.train_frames = Some(record.train.len());
         // Refuse a window that does not fit before anything is written.
-        crate::data::windows::starts(&record.train, config.train.window, 1, "training")
-            .map_err(|error| Error::Input(format!("{}: {error}", self.data.display())))?;
+        crate::data::windows::starts(&record.train, config.train.window, 1, "training").map_err(|error| {
+            Error::Input(format!("{}: {error}; set a shorter one with --window", self.data.display()))
+        })?;
         eprintln!("{}", record.describe());
         let mut trained = self.begin(device, config, &record)?;
         make_folder(&self.out)?;
@@ -122,6 +121,7 @@ impl Stddm {
         put(&mut config.train.schedule, &self.schedule);
         put(&mut config.train.seed, &self.seed);
         config.data.train_frames = self.train_frames.or(config.data.train_frames);
+        config.data.heldout = self.heldout.clone().or(config.data.heldout);
         if config.data.variable.is_empty() {
             return Err(Error::Input("expected a variable: --var NAME, or variable under [data] of --config".into()));
         }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use isobath_engine::Device;
 use std::path::PathBuf;
 
-/// Recomputes a fixture's outputs, loss, gradients and sampler chain and prints the error of each.
+/// Recomputes a fixture's outputs, loss and gradients, and a sampler's chain and prints the error of each.
 #[derive(Args)]
 #[command(after_help = "Example: isobath verify stddm.safetensors --model stddm")]
 pub(super) struct Verify {
@@ -19,14 +19,17 @@ pub(super) struct Verify {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Model {
-    /// The diffusion imputer.
+    /// STIMP's diffusion imputer.
     Stddm,
+    /// STIMP's forecaster.
+    Forecaster,
 }
 
 impl Verify {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let rows = match self.model {
             Model::Stddm => verify::stddm(&self.file, device)?,
+            Model::Forecaster => verify::forecaster(&self.file, device)?,
         };
         println!("{:<60} {:>10} {:>8}", "array", "error", "limit");
         for row in &rows {

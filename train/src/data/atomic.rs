@@ -12,9 +12,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::File`] with the folder when it cannot be written to, else with `path`.
 pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::file(path, io::ErrorKind::IsADirectory.into()));
-    }
+    expect_replaceable(path)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -39,6 +37,20 @@ pub fn write(path: &Path, content: impl FnOnce(&mut BufWriter<&File>) -> io::Res
     drop(writer);
     file.persist(path).map_err(|error| Error::file(path, error.error))?;
     Ok(())
+}
+
+/// An error when a file written to `path` would take the place of a folder or a device.
+///
+/// # Errors
+/// [`Error::File`] for a folder, [`Error::Input`] for a device.
+pub fn expect_replaceable(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(Error::file(path, io::ErrorKind::IsADirectory.into())),
+        Ok(found) if !found.is_file() => {
+            Err(Error::Input(format!("{}: expected a file to write, found a device", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes an array in NumPy's `.npy` format, C order.
@@ -87,6 +99,19 @@ mod tests {
         let error = write(&folder.path().join("absent/result.nc"), |_| Ok(())).unwrap_err();
         assert!(error.to_string().ends_with("absent: no such file or folder"), "{error}");
         assert_eq!(error.exit_code(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_not_replaced() {
+        // A socket stands for it: what a test may break, it must own.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = write(&path, |_| Ok(())).unwrap_err();
+        assert!(error.to_string().ends_with("socket: expected a file to write, found a device"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        assert!(!path.metadata().unwrap().is_file());
     }
 
     #[test]

@@ -10,7 +10,10 @@ use npyz::npz::NpzArchive;
 use super::nodes::SeaMask;
 use crate::{Error, Result};
 
-/// The cells that an evaluation hides.
+mod hide;
+
+/// The cells that an evaluation hides. [`HeldOut::draw`] makes one, [`HeldOut::write`] and [`HeldOut::read`] keep it, and
+/// [`HeldOut::remove_from`] takes its cells out of a record that is to train.
 ///
 /// In the archive: `sea`, bool `[height, width]`; `starts`, the first frame of each test window;
 /// and for each missing rate r and start s `hidden_{r}_{s}`, bool `[window, nodes]`.

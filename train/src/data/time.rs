@@ -69,6 +69,15 @@ impl TimeAxis {
         })
     }
 
+    /// Days from one frame to the next, the median over the record; `None` for fewer than two frames.
+    pub fn typical_step(&self) -> Option<f64> {
+        let day =
+            |date: &Date| f64::from(date.year) * 365.25 + f64::from(date.day_of_year) + f64::from(date.hour) / 24.0;
+        let mut steps: Vec<f64> = self.dates.windows(2).map(|pair| day(&pair[1]) - day(&pair[0])).collect();
+        steps.sort_by(f64::total_cmp);
+        steps.get(steps.len() / 2).copied()
+    }
+
     /// The part of the axis over `frames`, which must lie within it.
     pub fn slice(&self, frames: std::ops::Range<usize>) -> TimeAxis {
         TimeAxis {
@@ -195,6 +204,18 @@ mod tests {
         let decoded = TimeAxis::decode(vec![31.0, 60.0], units, "standard").unwrap();
         assert_eq!(axis.slice(1..3), decoded);
         assert_eq!(decoded.dates[1].month, 3);
+    }
+
+    #[test]
+    fn the_typical_step_is_in_days() {
+        let step = |values: &[f64], units: &str| {
+            TimeAxis::decode(values.to_vec(), units, "standard").unwrap().typical_step().unwrap_or(f64::NAN)
+        };
+        assert!((step(&[0.0, 31.0, 60.0, 91.0], "days since 2000-01-01") - 31.0).abs() < 0.5);
+        // 8-day composites with one left out.
+        assert_eq!(step(&[0.0, 192.0, 576.0, 768.0], "hours since 2000-03-01"), 8.0);
+        assert_eq!(step(&[0.0, 6.0, 12.0], "hours since 2000-03-01"), 0.25);
+        assert!(step(&[0.0], "days since 2000-01-01").is_nan());
     }
 
     #[test]

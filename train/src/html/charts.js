@@ -151,7 +151,7 @@ function drawSeries() {
     show(times.reduce((best, _, frame) => (distance(frame) < distance(best) ? frame : best), 0));
   });
   const key = (name, text) => element("span", {}, element("i", { class: `swatch ${name}` }), text);
-  const keys = [["dot", "observed"], ["line", view.estimateName], low && ["band", view.intervalName], truth && ["circle", "truth, hidden from the model"]];
+  const keys = [["dot", "observed"], ["line", view.estimateName], low && ["band", view.intervalName], truth && ["circle", "hidden truth"]];
   byId("series-legend").replaceChildren(...keys.filter(Boolean).map(([name, text]) => key(name, text)));
   drawTable();
 }

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn long_trainings_are_thinned() {
-        let step = |step| Step { step, epoch: 0, loss: step as f64, lr: 1e-3, gradient_norm: 1.0 };
+        let step = |step| Step { step, epoch: 0, loss: step as f64, lr: 1e-3, gradient_norm: 1.0, validation: None };
         let points = loss(&(0..1000).map(step).collect::<Vec<_>>());
         assert_eq!(points.as_array().map(Vec::len), Some(334));
         assert_eq!(points[1], json!([4, 4.0, 3.0, 5.0]));

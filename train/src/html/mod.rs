@@ -13,7 +13,7 @@ mod text;
 use std::io::Write;
 use std::path::Path;
 
-use isobath_models::metrics::Scores;
+use isobath_models::metrics::{IntervalScores, Scores};
 
 use crate::data::atomic;
 use crate::data::nodes::Transform;
@@ -141,18 +141,17 @@ pub struct Score {
     pub own: bool,
     /// Its scores.
     pub scores: Scores,
+    /// Coverage and width of its 90 % interval, where it gives one.
+    pub interval: Option<IntervalScores>,
+    /// Time it took, without any training.
+    pub seconds: f64,
 }
 
 impl<'a> Report<'a> {
-    /// What a model and its record give: the quantity, the place, the embedding and the configuration. Views and
-    /// results are for the caller to add.
-    ///
-    /// # Errors
-    /// What the engine says, and [`Error::Fault`] for a configuration that cannot be written.
-    pub fn of(trained: &Trained, record: &'a Record) -> Result<Self> {
-        let config = toml::to_string(&trained.config).map_err(|error| Error::Fault(error.to_string()))?;
+    /// What a record gives: the quantity and the place. Views and results are for the caller to add.
+    pub fn of(record: &'a Record) -> Self {
         let quantity = Quantity::of(record);
-        Ok(Report {
+        Report {
             title: text::capital(&quantity.name),
             lead: String::new(),
             score_units: quantity.score_units(),
@@ -162,10 +161,21 @@ impl<'a> Report<'a> {
             highlights: Vec::new(),
             scores: Vec::new(),
             loss: Vec::new(),
-            embedding: trained.model.node_embedding()?.to_f64()?.into_iter().map(|value| value as f32).collect(),
-            config: Some(config),
+            embedding: Vec::new(),
+            config: None,
             facts: Vec::new(),
-        })
+        }
+    }
+
+    /// Adds what a model brings: the embedding and the configuration.
+    ///
+    /// # Errors
+    /// What the engine says, and [`Error::Fault`] for a configuration that cannot be written.
+    pub fn with_model(mut self, trained: &Trained) -> Result<Self> {
+        let embedding = trained.model.node_embedding()?.to_f64()?;
+        self.embedding = embedding.into_iter().map(|value| value as f32).collect();
+        self.config = Some(toml::to_string(&trained.config).map_err(|error| Error::Fault(error.to_string()))?);
+        Ok(self)
     }
 
     /// The page, of at most about [`LARGEST`] bytes.

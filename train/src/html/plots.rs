@@ -39,10 +39,7 @@ impl Report<'_> {
         if !self.embedding.is_empty() {
             self.embedding_picture(&folder.join("embedding.png"))?;
         }
-        if !self.loss.is_empty() {
-            loss_curve(&folder.join("loss.png"), &self.loss, &self.title)?;
-        }
-        Ok(())
+        loss_curve(&folder.join("loss.png"), &self.loss, &self.title)
     }
 
     /// Draws the maps of one frame: observed, estimate, truth, error and spread, as far as they are there.
@@ -157,13 +154,17 @@ impl Report<'_> {
     }
 }
 
-/// Draws the loss of every step and its running mean.
+/// Draws the loss of every step and its running mean; without a loss above 0 there is nothing to draw.
 ///
 /// # Errors
-/// [`Error::File`] when the file cannot be written or there is no step.
+/// [`Error::File`] when the file cannot be written.
 pub fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
     let x: Vec<f64> = steps.iter().map(|step| step.step as f64).collect();
     let y: Vec<f64> = steps.iter().map(|step| step.loss).collect();
+    if !y.iter().any(|loss| *loss > 0.0) {
+        // Pixels that never change are filled exactly; a logarithmic axis has no place for that.
+        return Ok(());
+    }
     // Loss varies with the masks and diffusion steps of a batch; its trend shows in a mean.
     let width = (steps.len() / 40).max(1);
     let mean = |end: usize| {

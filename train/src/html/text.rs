@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Score;
-use isobath_models::metrics::Scores;
+use isobath_models::metrics::{IntervalScores, Scores};
 
 /// Text that holds no markup.
 pub(super) fn escape(text: &str) -> String {
@@ -48,46 +48,67 @@ pub(super) fn stride_note(stride: usize) -> String {
 
 /// The score table, empty without scores; the least errors of a group are marked.
 pub(super) fn score_table(scores: &[Score], units: &str) -> String {
-    let mut rows = String::new();
-    for group in scores.chunk_by(|a, b| a.group == b.group) {
-        let least = |of: &dyn Fn(&Scores) -> f64| group.iter().map(|row| of(&row.scores)).fold(f64::INFINITY, f64::min);
-        let (mae, rmse) = (least(&|s| s.mae), least(&|s| s.rmse));
-        let widest = group.iter().map(|row| row.scores.mae).fold(0.0, f64::max);
-        if !group[0].group.is_empty() {
-            let _ = writeln!(
-                rows,
-                "<tr class=\"group\"><th colspan=\"5\" scope=\"rowgroup\">{}</th></tr>",
-                escape(&group[0].group)
-            );
-        }
-        for Score { method, own, scores, .. } in group {
-            let cell = |value: f64, best: f64| {
-                if value == best { format!("<strong>{value:.4}</strong>") } else { format!("{value:.4}") }
-            };
-            let r2 = if scores.r2.is_finite() { format!("{:.3}", scores.r2) } else { "–".into() };
-            let _ = writeln!(
-                rows,
-                "<tr{}><th scope=\"row\">{}</th><td style=\"--share:{:.3}\" class=\"bar\">{}</td><td>{}</td><td>{r2}</td><td>{}</td></tr>",
-                if *own { " class=\"own\"" } else { "" },
-                escape(method),
-                scores.mae / widest.max(f64::MIN_POSITIVE),
-                cell(scores.mae, mae),
-                cell(scores.rmse, rmse),
-                scores.cells,
-            );
-        }
+    if scores.is_empty() {
+        return String::new();
     }
-    if rows.is_empty() {
-        return rows;
-    }
+    let intervals = scores.iter().any(|row| row.interval.is_some());
+    let groups = scores.chunk_by(|a, b| a.group == b.group);
+    let rows: String = groups.map(|group| score_rows(group, intervals)).collect();
+    let (heads, note) = match intervals {
+        true => (
+            "<th scope=\"col\">In 90 %</th><th scope=\"col\">Width</th>",
+            "<p class=\"quiet\">In 90 %: the share of the hidden truth inside the method's 90 % interval, near 90 % if its \
+             error bars are honest. Width: the mean width of that interval.</p>",
+        ),
+        false => ("", ""),
+    };
     format!(
-        "<table><caption>Errors on hidden cells, in {}; the least of each group in bold</caption>\n<thead><tr><th scope=\"col\">Method</th>\
+        "<div class=\"scroll\"><table><caption>Errors on hidden cells, in {}; the least of each group in bold</caption>\n\
+         <thead><tr><th scope=\"col\">Method</th>\
          <th scope=\"col\"><abbr title=\"mean absolute error\">MAE</abbr></th>\
          <th scope=\"col\"><abbr title=\"root mean square error\">RMSE</abbr></th>\
          <th scope=\"col\"><abbr title=\"coefficient of determination\">R²</abbr></th>\
-         <th scope=\"col\">Cells</th></tr></thead>\n<tbody>\n{rows}</tbody></table>",
+         {heads}<th scope=\"col\"><abbr title=\"time to fill, without training\">Time</abbr></th></tr></thead>\n\
+         <tbody>\n{rows}</tbody></table></div>{note}",
         escape(units)
     )
+}
+
+/// The rows of one group under its name.
+fn score_rows(group: &[Score], intervals: bool) -> String {
+    let least = |of: &dyn Fn(&Scores) -> f64| group.iter().map(|row| of(&row.scores)).fold(f64::INFINITY, f64::min);
+    let (mae, rmse) = (least(&|s| s.mae), least(&|s| s.rmse));
+    let widest = group.iter().map(|row| row.scores.mae).fold(f64::MIN_POSITIVE, f64::max);
+    let cell = |value: f64, best: f64| {
+        if value == best { format!("<strong>{value:.4}</strong>") } else { format!("{value:.4}") }
+    };
+    let mut rows = String::new();
+    if !group[0].group.is_empty() {
+        let columns = if intervals { 7 } else { 5 };
+        let name = escape(&group[0].group);
+        let _ = writeln!(rows, "<tr class=\"group\"><th colspan=\"{columns}\" scope=\"rowgroup\">{name}</th></tr>");
+    }
+    for Score { method, own, scores, interval, seconds, .. } in group {
+        let class = if *own { " class=\"own\"" } else { "" };
+        let r2 = if scores.r2.is_finite() { format!("{:.3}", scores.r2) } else { "–".into() };
+        let interval = match interval {
+            _ if !intervals => String::new(),
+            Some(IntervalScores { coverage, width }) => {
+                format!("<td>{:.1} %</td><td>{width:.4}</td>", 100.0 * coverage)
+            }
+            None => "<td>–</td><td>–</td>".into(),
+        };
+        let _ = writeln!(
+            rows,
+            "<tr{class}><th scope=\"row\">{}</th><td style=\"--share:{:.3}\" class=\"bar\">{}</td><td>{}</td><td>{r2}</td>\
+             {interval}<td>{seconds:.2} s</td></tr>",
+            escape(method),
+            scores.mae / widest,
+            cell(scores.mae, mae),
+            cell(scores.rmse, rmse),
+        );
+    }
+    rows
 }
 
 /// `text` with its first letter a capital.
@@ -178,14 +199,32 @@ mod tests {
     fn the_least_errors_of_a_group_are_marked() {
         let row = |group: &str, method: &str, mae| {
             let scores = Scores { mae, rmse: 1.0, r2: f64::NAN, cells: 3 };
-            Score { group: group.into(), method: method.into(), own: method == "a", scores }
+            Score {
+                group: group.into(),
+                method: method.into(),
+                own: method == "a",
+                scores,
+                interval: None,
+                seconds: 0.25,
+            }
         };
         let table = score_table(&[row("g", "a", 0.1), row("g", "b", 0.2), row("h", "<b>", 0.3)], "K");
         let marked: Vec<&str> =
             ["0.1000", "0.2000", "0.3000"].into_iter().filter(|v| table.contains(&format!("<strong>{v}"))).collect();
         assert_eq!(marked, ["0.1000", "0.3000"]);
         assert!(table.contains("&lt;b&gt;") && table.contains("–") && !table.contains("NaN"), "{table}");
+        assert!(!table.contains("In 90 %") && table.contains("0.25 s"), "{table}");
         assert_eq!(score_table(&[], "K"), "");
+    }
+
+    #[test]
+    fn intervals_have_columns_where_a_method_gives_one() {
+        let scores = Scores { mae: 0.1, rmse: 0.2, r2: 0.5, cells: 3 };
+        let row =
+            |interval| Score { group: "g".into(), method: "m".into(), own: false, scores, interval, seconds: 1.0 };
+        let table = score_table(&[row(Some(IntervalScores { coverage: 0.875, width: 0.3 })), row(None)], "K");
+        assert!(table.contains("<td>87.5 %</td><td>0.3000</td>") && table.contains("<td>–</td><td>–</td>"), "{table}");
+        assert!(table.contains("colspan=\"7\""), "{table}");
     }
 
     #[test]

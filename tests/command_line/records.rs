@@ -1,0 +1,45 @@
+//! Records with peculiarities that are told and lived with.
+
+use netcdf_writer::NcWriteFormat;
+
+use super::data_files::{wave, write};
+use super::{succeeds, workplace};
+
+const TRAIN: &str = "train stddm -o run --config small.toml --batch 1 --epochs 1";
+
+#[test]
+fn concentrations_of_zero_or_less_are_counted_told_and_filled() {
+    let place = workplace();
+    let folder = place.path();
+    // Three negative, two zero, one missing.
+    let chl = |cell: usize| match cell {
+        5 | 40 | 77 => -0.01,
+        6 | 143 => 0.0,
+        9 => f32::NAN,
+        _ => wave(cell),
+    };
+    write(&folder.join("chl.nc"), NcWriteFormat::Classic, &[("chl", "time lat lon", &chl)]);
+    let told = "5 values of zero or less have no logarithm and count as missing";
+    let (_, said) = succeeds(folder, &format!("{TRAIN} --data chl.nc --var chl"));
+    assert!(said.contains(told) && said.contains("in log10"), "{said}");
+    let (result, said) = succeeds(folder, "impute --data chl.nc --weights run -o filled.nc");
+    assert!(said.contains(told) && result.contains("filled 6 of 144 sea cells"), "{said}{result}");
+    let read =
+        |variable| isobath_train::data::netcdf::read(&folder.join("filled.nc"), variable).expect("a field").values;
+    let (filled, origin) = (read("chl"), read("chl_origin"));
+    assert!(filled.iter().all(|value| *value > 0.0), "{filled:?}");
+    assert!((0..144).all(|cell| (origin[cell] == 1.0) == [5, 40, 77, 6, 143, 9].contains(&cell)), "{origin:?}");
+    assert!((0..144).all(|cell| origin[cell] == 1.0 || filled[cell] == chl(cell)));
+}
+
+#[test]
+fn windows_in_which_nothing_is_observed_do_no_harm() {
+    let place = workplace();
+    let folder = place.path();
+    let late = |cell: usize| if cell < 72 { f32::NAN } else { wave(cell) };
+    write(&folder.join("late.nc"), NcWriteFormat::Nc4, &[("sst", "time lat lon", &late)]);
+    succeeds(folder, &format!("{TRAIN} --data late.nc --var sst"));
+    succeeds(folder, "impute --data late.nc --weights run -o filled.nc");
+    let filled = isobath_train::data::netcdf::read(&folder.join("filled.nc"), "sst").expect("a field").values;
+    assert!(filled.iter().all(|value| value.is_finite()), "{filled:?}");
+}

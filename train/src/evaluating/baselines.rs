@@ -1,0 +1,59 @@
+//! Estimates that need no training, for a record.
+
+use std::ops::Range;
+
+use isobath_models::baselines::{Climatology, Dineof, Season, linear_interpolation, window_mean};
+
+use super::{Estimate, timed};
+use crate::record::Record;
+
+/// Days between frames from which on a year of 8-day periods says no more than a year of months.
+const MONTHLY: f64 = 28.0;
+
+/// The baselines of a record, in the order of the table: climatology by month and, where the frames are less than a
+/// month apart, by 8-day period; linear interpolation in time; the mean of the window; DINEOF.
+pub struct Baselines<'a> {
+    record: &'a Record,
+    climatologies: Vec<(&'static str, Season, Climatology)>,
+    /// The level of each node, `[nodes]`.
+    means: Vec<f32>,
+}
+
+impl<'a> Baselines<'a> {
+    /// Learns the climatologies from the `visible` cells `[frames, nodes]` of the training frames of `record`, which
+    /// leave out all that will be scored.
+    pub fn new(record: &'a Record, visible: &[bool]) -> Self {
+        let train = record.cells(record.train.clone());
+        let (values, seen) = (&record.series.values[train.clone()], &visible[train]);
+        let nodes = record.series.nodes;
+        let known = || (0..seen.len()).filter(|cell| seen[*cell]);
+        let mean = known().map(|cell| f64::from(values[cell])).sum::<f64>() / known().count().max(1) as f64;
+        // A node that is never seen takes the mean of the field.
+        let means = window_mean(values, seen, &vec![mean as f32; nodes])[..nodes].to_vec();
+        let mut seasons = vec![("monthly climatology", Season::Month)];
+        if record.field.time.typical_step().is_some_and(|days| days < MONTHLY) {
+            seasons.push(("8-day climatology", Season::EightDays));
+        }
+        let learn = |(name, season): (&'static str, Season)| {
+            let periods = record.periods(season, record.train.clone());
+            (name, season, Climatology::new(values, seen, season, &periods, &means))
+        };
+        let climatologies = seasons.into_iter().map(learn).collect();
+        Baselines { record, climatologies, means }
+    }
+
+    /// The estimates of every cell of `frames` from the `visible` ones of these frames.
+    pub fn fill(&self, frames: Range<usize>, visible: &[bool]) -> Vec<Estimate> {
+        let (record, means) = (self.record, &self.means[..]);
+        let values = &record.series.values[record.cells(frames.clone())];
+        let times = &record.field.time.values[frames.clone()];
+        let climatology = |(name, season, climatology): &(&'static str, Season, Climatology)| {
+            timed(name, || climatology.of(&record.periods(*season, frames.clone())))
+        };
+        let mut estimates: Vec<Estimate> = self.climatologies.iter().map(climatology).collect();
+        estimates.push(timed("linear interpolation", || linear_interpolation(values, visible, times, means)));
+        estimates.push(timed("window mean", || window_mean(values, visible, means)));
+        estimates.push(timed("DINEOF", || Dineof::default().fill(values, visible, means).values));
+        estimates
+    }
+}

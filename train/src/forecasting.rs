@@ -1,0 +1,271 @@
+//! Training a forecaster on an imputed record, and its forecasts (systems 1.7).
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use isobath_engine::checkpoint::{self, State};
+use isobath_engine::parameters::Parameters;
+use isobath_engine::{DType, Device, Tape};
+use isobath_models::stimp::forecaster::{Batch, Forecaster};
+
+use crate::data::nodes::Series;
+use crate::data::windows;
+use crate::record::Place;
+use crate::trained;
+use crate::training::{Course, Step, Training, descend, run};
+use crate::{Error, Result};
+
+mod config;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Train};
+
+/// Name of the weights in the folder of a training.
+pub const FILE: &str = "forecaster.safetensors";
+/// Name of the best weights so far, while a training with validation frames runs.
+const BEST: &str = "best.safetensors";
+const MODEL: &str = "forecaster";
+/// Metadata entries of the state of a training.
+const STOPPED: &str = "stopped_early";
+const VALIDATION: &str = "validation";
+
+/// A forecaster and its surroundings.
+pub struct TrainedForecaster {
+    /// The resolved configuration.
+    pub config: Config,
+    /// Where it was trained.
+    pub place: Place,
+    /// The network with its weights.
+    pub model: Forecaster,
+    /// Steps done.
+    pub step: u64,
+    /// Whether the validation frames ended the training before its last epoch.
+    pub stopped_early: bool,
+}
+
+impl TrainedForecaster {
+    /// A forecaster with fresh weights.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the configuration is out of range, and what the engine says, such as a memory limit.
+    pub fn new(device: &Device, config: Config, place: Place) -> Result<Self> {
+        config.check()?;
+        let region = place.region(device, config.model.region())?;
+        let model = Forecaster::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
+        Ok(TrainedForecaster { config, place, model, step: 0, stopped_early: false })
+    }
+
+    /// Reads a weights file, or [`FILE`] in a folder.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read, [`Error::Input`] when it is damaged, not one of this program's, or its
+    /// arrays are not those of its configuration.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let path = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
+        let (config, place) = trained::surroundings(&path, MODEL)?;
+        let mut trained = TrainedForecaster::new(device, config, place)
+            .map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
+        let state = checkpoint::load(&path, &mut trained.model.parameters)?;
+        (trained.step, trained.stopped_early) = (state.step, state.metadata.contains_key(STOPPED));
+        Ok(trained)
+    }
+
+    /// Writes the weights file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written; the old one then stays.
+    pub fn save(&self, path: &Path, epoch: u64) -> Result<()> {
+        let mut metadata = trained::metadata(MODEL, &self.config, &self.place)?;
+        if self.stopped_early {
+            metadata.insert(STOPPED.into(), "true".into());
+        }
+        let state = State { step: self.step, epoch, seed: self.config.train.seed, metadata };
+        Ok(checkpoint::save(path, &self.model.parameters, &state, true)?)
+    }
+
+    /// The frames `[b, T', n]` that follow imputed windows `[b, T, n]`, both on the model's scale.
+    ///
+    /// # Errors
+    /// [`Error::Input`] unless the windows are whole ones of this place.
+    pub fn forecast(&self, windows: &[f32]) -> Result<Vec<f32>> {
+        let (frames, n) = (self.config.model.frames, self.model.nodes());
+        if windows.is_empty() || !windows.len().is_multiple_of(frames * n) {
+            let found = windows.len();
+            return Err(Error::Input(format!(
+                "forecast: expected windows of {frames} frames of {n} nodes, found {found} values"
+            )));
+        }
+        let windows = self.model.parameters.tensor([windows.len() / (frames * n), frames, n], windows)?;
+        Ok(self.model.predict(&windows)?.to_vec::<f32>()?)
+    }
+}
+
+/// First frames of the windows of input and label that train, and of those that validate.
+///
+/// A validation window's labels lie in the last `validation_frames` of `frames`, its input may reach back from them; a
+/// training window lies wholly before. So no frame that is forecast in validation is seen in training.
+fn split(frames: &Range<usize>, config: &Config) -> Result<(Vec<usize>, Vec<usize>)> {
+    let length = config.model.frames + config.model.horizon;
+    let cut = frames.end.saturating_sub(config.train.validation_frames).max(frames.start);
+    let training = windows::starts(&(frames.start..cut), length, 1, "training")?;
+    let validation = match cut == frames.end {
+        true => Vec::new(),
+        false => windows::starts(&(cut - config.model.frames..frames.end), length, 1, "validation")?,
+    };
+    Ok((training, validation))
+}
+
+/// Trains on `frames` of an imputed record until the configured epochs are done or the validation frames say so, from
+/// where `trained` stands, and writes the weights and the metrics into `folder`. The record's values are imputed where
+/// nothing was observed; inputs are all values, labels the observed ones.
+///
+/// # Errors
+/// [`Error::Input`] when the record has other nodes than the forecaster, window and horizon are longer than the training
+/// frames, or nothing is observed in the validation frames, or the training diverges, which leaves the last checkpoint
+/// as it is; [`Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
+pub fn train_forecaster(
+    trained: &mut TrainedForecaster,
+    imputed: &Series,
+    frames: Range<usize>,
+    folder: &Path,
+) -> Result<Vec<Step>> {
+    if imputed.nodes != trained.model.nodes() || frames.end > imputed.frames {
+        return Err(Error::Input(format!(
+            "imputed record: expected {} nodes and at least {} frames, found {} and {}",
+            trained.model.nodes(),
+            frames.end,
+            imputed.nodes,
+            imputed.frames
+        )));
+    }
+    let (starts, validation) = split(&frames, &trained.config)?;
+    let Train { batch, epochs, seed, checkpoint_every, .. } = trained.config.train;
+    let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint: folder.join(FILE) };
+    let mut training = Forecasting::new(trained, imputed, validation, folder)?;
+    let steps = run(&mut training, &course, folder)?;
+    training.take_best(&course)?;
+    Ok(steps)
+}
+
+/// A training of a forecaster.
+struct Forecasting<'a> {
+    trained: &'a mut TrainedForecaster,
+    imputed: &'a Series,
+    /// First frames of the validation windows.
+    validation: Vec<usize>,
+    folder: &'a Path,
+    /// Epoch and validation error of the best weights so far.
+    best: Option<(u64, f64)>,
+}
+
+impl<'a> Forecasting<'a> {
+    fn new(
+        trained: &'a mut TrainedForecaster,
+        imputed: &'a Series,
+        validation: Vec<usize>,
+        folder: &'a Path,
+    ) -> Result<Self> {
+        let mut training = Forecasting { trained, imputed, validation, folder, best: None };
+        let path = training.best_path();
+        if training.trained.step > 0 && path.exists() {
+            // Best weights newer than the checkpoint do no harm: the steps between are done again with the same bits.
+            let state = checkpoint::state(&path)?;
+            let error = state.metadata.get(VALIDATION).and_then(|text| text.parse().ok());
+            training.best = error.map(|error| (state.epoch, error));
+        }
+        Ok(training)
+    }
+
+    fn best_path(&self) -> PathBuf {
+        self.folder.join(BEST)
+    }
+
+    /// The batch of these windows, and how many of its labels were observed.
+    fn with_batch<R>(&self, starts: &[usize], then: impl FnOnce(&Batch<'_>, usize) -> Result<R>) -> Result<R> {
+        let (frames, horizon) = (self.trained.config.model.frames, self.trained.config.model.horizon);
+        let cells = |start: usize, length: usize| start * self.imputed.nodes..(start + length) * self.imputed.nodes;
+        let (mut windows, mut labels, mut observed) = (Vec::new(), Vec::new(), Vec::new());
+        for start in starts {
+            windows.extend_from_slice(&self.imputed.values[cells(*start, frames)]);
+            let ahead = cells(start + frames, horizon);
+            labels.extend_from_slice(&self.imputed.values[ahead.clone()]);
+            observed.extend_from_slice(&self.imputed.observed[ahead]);
+        }
+        let count = observed.iter().filter(|seen| **seen).count();
+        then(&Batch { windows: &windows, labels: &labels, observed: &observed }, count)
+    }
+
+    /// Mean square error over all observed labels of the validation windows.
+    fn validation_error(&self) -> Result<f64> {
+        let (mut squares, mut total) = (0.0, 0);
+        for starts in self.validation.chunks(self.trained.config.train.batch) {
+            self.with_batch(starts, |batch, count| {
+                squares += self.trained.model.loss(batch)?.item()? * count as f64;
+                total += count;
+                Ok(())
+            })?;
+        }
+        match total {
+            0 => Err(Error::Input("validation frames: expected observed values to forecast, found none".into())),
+            total => Ok(squares / total as f64),
+        }
+    }
+
+    /// Ends the training with the best weights.
+    fn take_best(&mut self, course: &Course) -> Result<()> {
+        let path = self.best_path();
+        if self.validation.is_empty() || !path.exists() {
+            return Ok(());
+        }
+        checkpoint::load(&path, &mut self.trained.model.parameters)?;
+        self.trained.save(&course.checkpoint, course.epochs as u64)?;
+        std::fs::remove_file(&path).map_err(|error| Error::file(&path, error))
+    }
+}
+
+impl Training for Forecasting<'_> {
+    fn done(&self) -> u64 {
+        self.trained.step
+    }
+
+    fn stopped(&self) -> bool {
+        self.trained.stopped_early
+    }
+
+    fn advance(&mut self, windows: &[usize], epoch: u64) -> Result<Step> {
+        let tape = Tape::start()?;
+        let loss = self.with_batch(windows, |batch, _| Ok(self.trained.model.loss(batch)?))?;
+        let adam = self.trained.config.train.adam(epoch);
+        let step = descend(&mut self.trained.model.parameters, tape, &loss, &adam, (self.trained.step, epoch))?;
+        self.trained.step += 1;
+        Ok(step)
+    }
+
+    fn validate(&mut self, epoch: u64) -> Result<Option<f64>> {
+        if self.validation.is_empty() {
+            return Ok(None);
+        }
+        let error = self.validation_error()?;
+        let best = self.best.filter(|(_, best)| error.total_cmp(best).is_ge());
+        match best {
+            Some((best, _)) => self.trained.stopped_early = epoch >= best + self.trained.config.train.patience as u64,
+            None => {
+                self.best = Some((epoch, error));
+                let mut metadata = trained::metadata(MODEL, &self.trained.config, &self.trained.place)?;
+                metadata.insert(VALIDATION.into(), error.to_string());
+                let state = State { step: self.trained.step, epoch, seed: self.trained.config.train.seed, metadata };
+                checkpoint::save(self.best_path(), &self.trained.model.parameters, &state, false)?;
+            }
+        }
+        Ok(Some(error))
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.trained.model.parameters
+    }
+
+    fn save(&self, path: &Path, epoch: u64) -> Result<()> {
+        self.trained.save(path, epoch)
+    }
+}

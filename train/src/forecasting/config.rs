@@ -1,0 +1,98 @@
+//! What a forecaster is made with.
+
+use isobath_engine::adam::Adam;
+use isobath_models::stimp::forecaster::Options;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Data, Decline, within};
+use crate::{Error, Result};
+
+/// Everything that decides a forecaster besides the data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What is read.
+    pub data: Data,
+    /// The network, with the lengths of window and forecast.
+    pub model: Options,
+    /// How it is trained.
+    pub train: Train,
+}
+
+/// How a forecaster is trained; the defaults are those of the published code (STIMP, `prediction/train.py`) but for the
+/// gradients, which it never zeroes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// Windows in a step.
+    pub batch: usize,
+    /// Passes over all windows.
+    pub epochs: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Weight decay, added to the gradient.
+    pub weight_decay: f64,
+    /// How the learning rate falls.
+    pub schedule: Decline,
+    /// Whether the gradients of all steps so far are added up instead of being zeroed before each step, as the published
+    /// scripts do.
+    pub accumulate_gradients: bool,
+    /// Frames at the end of the training frames that no training window holds; 0 trains on all. The weights of the epoch
+    /// that forecasts them best are kept.
+    pub validation_frames: usize,
+    /// Epochs without a better forecast of the validation frames after which the training stops.
+    pub patience: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Epochs between checkpoints.
+    pub checkpoint_every: usize,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Train {
+            batch: 8,
+            epochs: 200,
+            lr: 1e-4,
+            weight_decay: 1e-6,
+            schedule: Decline::Cosine,
+            accumulate_gradients: false,
+            validation_frames: 0,
+            patience: 20,
+            seed: 1234,
+            checkpoint_every: 10,
+        }
+    }
+}
+
+impl Train {
+    /// The optimiser in `epoch`.
+    pub fn adam(&self, epoch: u64) -> Adam {
+        let factor = self.schedule.over(self.epochs).factor(epoch as usize);
+        let Train { weight_decay, accumulate_gradients, .. } = *self;
+        Adam { lr: self.lr * factor, weight_decay, accumulate_gradients, ..Adam::default() }
+    }
+}
+
+impl Config {
+    /// Checks what the types leave open.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the first field outside its range.
+    pub fn check(&self) -> Result<()> {
+        if let Some(complaint) = self.model.complaint() {
+            return Err(Error::Input(format!("configuration of the forecaster, [model]: {complaint}")));
+        }
+        let train = &self.train;
+        within("train.batch", train.batch, 1.., "at least 1")?;
+        within("train.epochs", train.epochs, 1.., "at least 1")?;
+        within("train.lr", train.lr, f64::MIN_POSITIVE..=1e3, "above 0 and at most 1000")?;
+        within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
+        within("train.patience", train.patience, 1.., "at least 1")?;
+        within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
+        match train.validation_frames {
+            0 => Ok(()),
+            frames => within("train.validation_frames", frames, self.model.horizon.., "0, or at least the horizon"),
+        }
+    }
+}
