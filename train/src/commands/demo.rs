@@ -178,7 +178,7 @@ fn describe(page: &mut Report, rows: &[Row], coverage: f64) {
         page.highlights.push((label, format!("{:.3} {units}", best.scores.mae)));
     }
     let inside = "of the hidden truth inside the model's 5 to 95 % interval";
-    page.highlights.push((inside.into(), format!("{:.0} %", 100.0 * coverage)));
+    page.highlights.push((inside.into(), format!("{:.1} %", 100.0 * coverage)));
     page.scores = report::scores(rows);
 }
 

@@ -156,6 +156,7 @@ impl Evaluate {
         if self.pages.wanted() {
             let mut page = self.page(trained.as_ref(), &record, &rows, &shown)?;
             page.facts.splice(0..0, report::facts(device, started));
+            page.facts.push(("Hidden cells".into(), self.cells(&heldout, config.impute.seed)));
             self.pages.write(&page)?;
         }
         Ok(())
@@ -187,9 +188,13 @@ impl Evaluate {
         page.highlights = report::errors(rows, &page.score_units);
         page.scores = report::scores(rows);
         page.facts.push(("Data".into(), self.data.display().to_string()));
-        let cells = self.heldout.as_ref().map_or("drawn at random".into(), |path| path.display().to_string());
-        page.facts.push(("Hidden cells".into(), cells));
         Ok(page)
+    }
+
+    /// Where the hidden cells come from.
+    fn cells(&self, heldout: &HeldOut, seed: u64) -> String {
+        let source = self.heldout.as_ref().map_or(format!("drawn with seed {seed}"), |path| path.display().to_string());
+        format!("{source}; windows of {} frames", heldout.window)
     }
 
     /// The model under the options of the command line.

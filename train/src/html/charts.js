@@ -22,8 +22,8 @@ function logarithmicTicks(low, high, count) {
 
 const ticksOf = (low, high, logarithmic, count) => (logarithmic ? logarithmicTicks : linearTicks)(low, high, count);
 
-/** The first frames of years, months, days or hours: at most `count`, as [frame, label]. */
-function dateTicks(dates, count) {
+/** The first frames of years, months, days or hours, as [frame, label]: as many as fit into `width` pixels. */
+function dateTicks(dates, width) {
   const year = ([y]) => `${y}`;
   const month = ([y, m], first) => (m === 1 || first ? `${MONTHS[m - 1]} ${y}` : MONTHS[m - 1]);
   const day = ([, m, d]) => `${d} ${MONTHS[m - 1]}`;
@@ -39,7 +39,7 @@ function dateTicks(dates, count) {
   for (const [bucket, starts, label] of kinds) {
     const first = (date, i) => (i === 0 ? starts(date) : String(bucket(date)) !== String(bucket(dates[i - 1])));
     const frames = dates.flatMap((date, i) => (first(date, i) ? [i] : []));
-    if (frames.length <= count) return frames.map((frame, i) => [frame, label(dates[frame], i === 0)]);
+    if (frames.length * (label === year ? 48 : 74) <= width) return frames.map((frame, i) => [frame, label(dates[frame], i === 0)]);
   }
   return [];
 }
@@ -49,8 +49,8 @@ function axes(place, { height, x, y, xTicks, label, xLabel, logarithmic }) {
   const width = Math.max(280, place.clientWidth || 1000);
   const count = height < 260 ? 4 : 6;
   const yTicks = ticksOf(y[0], y[1], logarithmic, count);
-  const left = 30 + 7.2 * Math.max(...yTicks.map((t) => number(t).length), 2);
-  const box = { left, right: width - 14, top: 10, bottom: height - (xLabel ? 46 : 28) };
+  const left = 12 + 7.2 * Math.max(...yTicks.map((t) => number(t).length), 2);
+  const box = { left, right: width - 14, top: 30, bottom: height - (xLabel ? 46 : 28) };
   const on = logarithmic ? Math.log : (v) => v;
   const across = (v) => box.left + ((v - x[0]) / (x[1] - x[0] || 1)) * (box.right - box.left);
   const up = (v) => box.bottom - ((on(v) - on(y[0])) / (on(y[1]) - on(y[0]))) * (box.bottom - box.top);
@@ -60,14 +60,14 @@ function axes(place, { height, x, y, xTicks, label, xLabel, logarithmic }) {
     svg("line", { class: "grid", x1: box.left, x2: box.right, y1: up(t), y2: up(t) }, root);
     svg("text", { x: box.left - 7, y: up(t) + 4, "text-anchor": "end" }, root, number(t));
   }
-  for (const [value, text] of xTicks(Math.max(2, Math.floor((box.right - box.left) / 74)))) {
+  for (const [value, text] of xTicks(box.right - box.left)) {
     svg("line", { class: "grid", x1: across(value), x2: across(value), y1: box.top, y2: box.bottom }, root);
     svg("line", { class: "axis", x1: across(value), x2: across(value), y1: box.bottom, y2: box.bottom + 5 }, root);
     svg("text", { x: across(value), y: box.bottom + 19, "text-anchor": "middle" }, root, text);
   }
   svg("line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom }, root);
   if (xLabel) svg("text", { x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, root, xLabel);
-  svg("text", { transform: `translate(12 ${(box.top + box.bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, root, label);
+  svg("text", { x: 0, y: 13 }, root, label);
   place.replaceChildren(root);
   return { root, back, box, across, up };
 }
@@ -122,7 +122,7 @@ function drawSeries() {
   const y = padded([observed, estimate, truth, low, high].flatMap((s) => s ?? []), logarithmic);
   const { root, back, box, across, up } = axes(byId("series"), {
     height: 320, x: [times[0], times.at(-1)], y, logarithmic, label: [quantity.name, quantity.units].filter(Boolean).join(", "),
-    xTicks: (count) => dateTicks(view.dates, count).map(([frame, text]) => [times[frame], text]),
+    xTicks: (room) => dateTicks(view.dates, room).map(([frame, text]) => [times[frame], text]),
   });
   const points = (values) => values.map((v, i) => [across(times[i]), up(v)]);
   if (view.forecast !== null && view.forecast < times.length) {
@@ -175,8 +175,8 @@ function drawLoss() {
   const steps = [points[0][0], points.at(-1)[0]];
   const { root, across, up } = axes(byId("loss"), {
     height: 260, x: steps, y: padded(points.flatMap(([, , low, high]) => [low, high]), true), logarithmic: true,
-    label: "mean square error", xLabel: "step",
-    xTicks: (count) => linearTicks(steps[0], steps[1], count).map((t) => [t, String(t)]),
+    label: "mean square error on hidden cells", xLabel: "step",
+    xTicks: (room) => linearTicks(steps[0], steps[1], Math.max(2, Math.floor(room / 74))).map((t) => [t, String(t)]),
   });
   svg("path", { class: "band", d: band(points.map(([step, , low, high]) => [across(step), up(low), up(high)])) }, root);
   svg("path", { class: "step", d: path(points.map(([step, mean]) => [across(step), up(mean)])) }, root);

@@ -52,12 +52,15 @@ function unpacked(view) {
   return view.fields;
 }
 
-/** The frame whose share of gaps is nearest to that of all frames. */
+/** The frame whose share of gaps is nearest to that of all frames, of those in which there is something to tell of the
+ * chosen pixel. */
 function typicalFrame(view) {
-  const { observed } = unpacked(view);
+  const { observed, error, spread } = unpacked(view);
+  const told = error ?? spread;
   const seen = view.dates.map((_, frame) => observed.subarray(frame * nodes, (frame + 1) * nodes).reduce((sum, is) => sum + is, 0));
   const mean = seen.reduce((sum, count) => sum + count, 0) / seen.length;
-  return seen.reduce((best, count, frame) => (Math.abs(count - mean) < Math.abs(seen[best] - mean) ? frame : best), 0);
+  const distance = seen.map((count, frame) => Math.abs(count - mean) + (Number.isFinite(told?.[frame * nodes + state.node]) ? 0 : nodes));
+  return distance.reduce((best, d, frame) => (d < distance[best] ? frame : best), 0);
 }
 
 const state = { view: report.views[0], frame: 0, node: report.pixels[0]?.node ?? 0 };

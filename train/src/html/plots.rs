@@ -5,8 +5,8 @@ use std::path::Path;
 use super::data::Ranges;
 use super::layers::Grid;
 use super::pixels::typical;
+use super::text::capital;
 use super::{Report, View};
-use crate::data::time::Date;
 use crate::picture::{self, Axis, Chart, Colormap, Mark, Panel, Scale};
 use crate::training::Step;
 use crate::{Error, Result};
@@ -63,9 +63,10 @@ impl Report<'_> {
             cells.map(|(value, seen)| if seen.is_nan() { value } else { f32::NAN }).collect()
         };
         let place = |value: f32| if self.quantity.logarithmic { value.log10() } else { value };
+        let estimate_name = capital(&view.estimate_name);
         let mut fields = vec![
             ("Observed", observed.clone(), &ranges.value),
-            (view.estimate_name.as_str(), estimate.clone(), &ranges.value),
+            (estimate_name.as_str(), estimate.clone(), &ranges.value),
         ];
         if let Some(truth) = view.truth {
             let whole = hidden(truth).into_iter().zip(&observed);
@@ -100,11 +101,7 @@ impl Report<'_> {
         let at = |field: &[f32]| -> Vec<f64> {
             field.iter().skip(pixel).step_by(mask.sea.len()).map(|value| f64::from(*value)).collect()
         };
-        let year = |date: &Date| {
-            let day = f64::from(date.day_of_year) - 1.0 + f64::from(date.hour) / 24.0;
-            f64::from(date.year) + day / 365.25
-        };
-        let x: Vec<f64> = view.time.dates.iter().map(year).collect();
+        let x = &view.time.values[..];
         let (observed, estimate) = (at(view.observed), at(view.estimate));
         let truth = view.truth.map(|truth| {
             let pairs = at(truth).into_iter().zip(&observed);
@@ -113,19 +110,19 @@ impl Report<'_> {
         let interval = view.interval.as_ref().map(|interval| (&interval.name, at(interval.low), at(interval.high)));
         let mut marks = Vec::new();
         if let Some((label, low, high)) = &interval {
-            marks.push(Mark::Interval { label, hue: 5, x: &x, low, high });
+            marks.push(Mark::Interval { label, hue: 5, x, low, high });
         }
-        marks.push(Mark::Line { label: &view.estimate_name, hue: 0, x: &x, y: &estimate });
-        marks.push(Mark::Points { label: "observed", hue: 6, x: &x, y: &observed });
+        marks.push(Mark::Line { label: &view.estimate_name, hue: 0, x, y: &estimate });
+        marks.push(Mark::Points { label: "observed", hue: 6, x, y: &observed });
         if let Some(truth) = &truth {
-            marks.push(Mark::Points { label: "truth", hue: 1, x: &x, y: truth });
+            marks.push(Mark::Points { label: "hidden truth", hue: 1, x, y: truth });
         }
         let (row, column) = (pixel / mask.width, pixel % mask.width);
         let latitude = degrees(self.place.latitude[row], ['S', 'N']);
         let heading = format!("{latitude} {}", degrees(self.place.longitude[column], ['W', 'E']));
         let label = self.quantity.label(&self.quantity.name);
-        let x_axis = Axis { label: "year", logarithmic: false };
-        let y_axis = Axis { label: &label, logarithmic: self.quantity.logarithmic };
+        let x_axis = Axis { time: Some(view.time), ..Axis::linear("") };
+        let y_axis = Axis { logarithmic: self.quantity.logarithmic, ..Axis::linear(&label) };
         drawn(path, picture::chart(path, &Chart { heading: &heading, x: x_axis, y: y_axis, marks: &marks }))
     }
 
@@ -176,8 +173,8 @@ pub fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
         Mark::Line { label: "a step", hue: 5, x: &x, y: &y },
         Mark::Line { label: "running mean", hue: 0, x: &x, y: &smooth },
     ];
-    let x_axis = Axis { label: "step", logarithmic: false };
-    let y_axis = Axis { label: "mean square error on hidden cells", logarithmic: true };
+    let x_axis = Axis::linear("step");
+    let y_axis = Axis { logarithmic: true, ..Axis::linear("mean square error on hidden cells") };
     drawn(path, picture::chart(path, &Chart { heading, x: x_axis, y: y_axis, marks: &marks }))
 }
 

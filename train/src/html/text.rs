@@ -91,6 +91,7 @@ fn score_rows(group: &[Score], intervals: bool) -> String {
     for Score { method, own, scores, interval, seconds, .. } in group {
         let class = if *own { " class=\"own\"" } else { "" };
         let r2 = if scores.r2.is_finite() { format!("{:.3}", scores.r2) } else { "–".into() };
+        let seconds = if *seconds < 0.005 { "&lt; 0.01 s".into() } else { format!("{seconds:.2} s") };
         let interval = match interval {
             _ if !intervals => String::new(),
             Some(IntervalScores { coverage, width }) => {
@@ -101,7 +102,7 @@ fn score_rows(group: &[Score], intervals: bool) -> String {
         let _ = writeln!(
             rows,
             "<tr{class}><th scope=\"row\">{}</th><td style=\"--share:{:.3}\" class=\"bar\">{}</td><td>{}</td><td>{r2}</td>\
-             {interval}<td>{seconds:.2} s</td></tr>",
+             {interval}<td>{seconds}</td></tr>",
             escape(method),
             scores.mae / widest,
             cell(scores.mae, mae),

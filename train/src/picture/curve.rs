@@ -1,8 +1,10 @@
 //! Line charts: training curves, and time series with an interval and observations.
 
 use super::canvas::{Anchor, Canvas, Colour, FAINT, INK, fitting_size};
+use super::dates;
 use super::ticks::{self, Tick};
 use super::{WIDTH, font, invalid};
+use crate::data::time::TimeAxis;
 use std::io;
 use std::path::Path;
 
@@ -23,6 +25,15 @@ pub struct Axis<'a> {
     pub label: &'a str,
     /// Logarithmic axis; values that are not positive are left out.
     pub logarithmic: bool,
+    /// The values are times of this axis; its dates are the labels.
+    pub time: Option<&'a TimeAxis>,
+}
+
+impl<'a> Axis<'a> {
+    /// An axis in equal steps.
+    pub const fn linear(label: &'a str) -> Self {
+        Axis { label, logarithmic: false, time: None }
+    }
 }
 
 /// Something drawn in a chart. `hue` counts through a palette of seven colours, so that what belongs together can share
@@ -203,7 +214,7 @@ impl Plot {
             canvas.rectangle(left, at.round(), right - left, 1.0, FAINT);
             canvas.text(left - 9.0, at + 5.0, TICK_SIZE, Anchor::Right, &tick.label);
         }
-        for tick in self.x.ticks(10) {
+        for tick in chart.x.time.map_or_else(|| self.x.ticks(10), |time| dates::ticks(time, 12)) {
             let at = left + self.x.fraction(tick.value).unwrap_or(0.0) * (right - left);
             canvas.rectangle(at.round(), top, 1.0, bottom - top, FAINT);
             canvas.rectangle(at.round(), bottom, 1.0, 6.0, INK);
@@ -273,8 +284,8 @@ mod tests {
     use super::*;
     use tiny_skia::Pixmap;
 
-    const STEP: Axis = Axis { label: "step", logarithmic: false };
-    const LOSS: Axis = Axis { label: "loss", logarithmic: true };
+    const STEP: Axis = Axis::linear("step");
+    const LOSS: Axis = Axis { logarithmic: true, ..Axis::linear("loss") };
 
     fn drawn(marks: &[Mark]) -> io::Result<Pixmap> {
         let folder = tempfile::tempdir()?;

@@ -7,6 +7,7 @@ mod canvas;
 mod colormap;
 mod colour_bar;
 mod curve;
+mod dates;
 mod font;
 pub(crate) mod grid;
 mod map;
