@@ -125,3 +125,23 @@ fn a_sample_does_not_depend_on_its_company() -> Result<()> {
     assert!(stopped.is_none());
     Ok(())
 }
+
+#[test]
+fn tiles_predict_what_one_piece_predicts() -> Result<()> {
+    let model = model(small(Options::published()), DType::F64)?;
+    let values: Vec<f32> = (0..2 * WINDOWS * FRAMES * NODES).map(|i| (i as f32 * 0.71).cos()).collect();
+    let planes = model.tensor(&[2, WINDOWS, FRAMES, NODES], &values)?;
+    let whole = model.predict(&planes, &[1, 4])?.to_f64()?;
+    let spread = whole.iter().fold(0.0, |most: f64, v| most.max((v - whole[0]).abs()));
+    assert!(spread > 1e-3);
+    for nodes in [1, 4, NODES - 1] {
+        let node = WINDOWS * FRAMES * model.options().channels;
+        let tiles = model.tiles(WINDOWS, FRAMES, nodes * node)?;
+        assert!(tiles.is_some());
+        let tiled = model.predict_in(tiles.as_ref(), &planes, &[1, 4])?.to_f64()?;
+        let difference = whole.iter().zip(&tiled).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(difference < 1e-10 * spread, "{nodes} nodes a tile: {difference}");
+    }
+    assert!(model.tiles(WINDOWS, FRAMES, usize::MAX)?.is_none());
+    Ok(())
+}

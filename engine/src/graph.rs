@@ -52,6 +52,20 @@ impl Csr {
         })
     }
 
+    /// Starts of each node's neighbours, the neighbours, and their values, as the host has them.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn rows(&self) -> Result<(Vec<u32>, Vec<u32>, Option<Vec<f64>>)> {
+        let values = self.values.as_ref().map(Tensor::to_f64).transpose()?;
+        Ok((self.offsets.to_vec()?, self.neighbours.to_vec()?, values))
+    }
+
+    /// Number type of the values; of no meaning without them.
+    pub fn dtype(&self) -> DType {
+        self.values.as_ref().map_or(DType::F32, Tensor::dtype)
+    }
+
     /// Number of nodes.
     pub fn nodes(&self) -> usize {
         self.nodes

@@ -80,7 +80,7 @@ pub fn stddm(path: &Path, device: &Device) -> Result<Vec<Row>> {
     let noise = file.to_f32("in/sampler_noise")?;
     let condition: Condition = model.condition(frames, &values, &observed)?;
     let mut draw = |i: usize| model.tensor(&shape, &noise[i * values.len()..(i + 1) * values.len()]);
-    if let Some(sample) = chain(&model, &condition, &mut draw, &mut |_| true)? {
+    if let Some(sample) = chain(&model, None, &condition, &mut draw, &mut |_| true)? {
         rows.push(output(&file, "out/sample", &sample)?);
     }
     Ok(rows)

@@ -1,14 +1,18 @@
 //! Imputation: the reverse chain, several samples at once (systems 1.6).
 
 use super::stddm::{Condition, Stddm};
+use super::tiles::Tiles;
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{Result, Tensor, ops};
 
-/// Elements `[b, n, t, c]` of the largest activation that samples run through together: 64 MiB.
+/// Elements `[b, n, t, c]` of the largest activation that samples run through together, and of one of a tile: 64 MiB.
 const TOGETHER: usize = 16 << 20;
+/// Elements of an activation above which even one sample runs tile by tile: 256 MiB.
+const LARGEST: usize = 64 << 20;
 
 /// Samples of one window: values and visible `[t, n]`, result `[samples, t, n]` in the network's own units, predictions
-/// everywhere. Every sample has random numbers of its own, whatever is run together. `progress` hears of every reverse
+/// everywhere. The memory grows with nodes times samples, not with nodes times channels: a region of many nodes runs in
+/// tiles, at twice the work. Every sample has random numbers of its own, whatever is run together. `progress` hears of every reverse
 /// step done of `samples` times the diffusion steps, and stops the chain with `false`; the result is then `None`.
 pub fn impute(
     model: &Stddm,
@@ -21,6 +25,10 @@ pub fn impute(
 ) -> Result<Option<Vec<f32>>> {
     let window = frames * model.nodes();
     let together = (TOGETHER / (window * model.options().channels)).clamp(1, samples.max(1));
+    let tiles = match window * model.options().channels > LARGEST {
+        true => model.tiles(1, frames, TOGETHER)?,
+        false => None,
+    };
     let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
     let mut out = Vec::with_capacity(samples * window);
     for first in (0..samples).step_by(together) {
@@ -32,7 +40,7 @@ pub fn impute(
         };
         let done = first * model.diffusion().steps();
         let mut step = |steps: usize| progress(done + steps * count);
-        match chain(model, &condition, &mut noise, &mut step)? {
+        match chain(model, tiles.as_ref(), &condition, &mut noise, &mut step)? {
             Some(sample) => out.extend(sample.to_f64()?.iter().map(|v| *v as f32)),
             None => return Ok(None),
         }
@@ -44,6 +52,7 @@ pub fn impute(
 /// starts the chain, then one for each step above 0. `step` hears how many steps are done.
 pub fn chain(
     model: &Stddm,
+    tiles: Option<&Tiles>,
     condition: &Condition,
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     step: &mut dyn FnMut(usize) -> bool,
@@ -52,7 +61,7 @@ pub fn chain(
     let last = model.diffusion().steps();
     let samples = x.shape()[0];
     for (done, l) in (0..last).rev().enumerate() {
-        let predicted = model.predict(&model.planes(condition, &x)?, &vec![l; samples])?;
+        let predicted = model.predict_in(tiles, &model.planes(condition, &x)?, &vec![l; samples])?;
         let fresh = if l > 0 { Some(noise(done + 1)?) } else { None };
         x = ops::posterior_step(&x, &predicted, fresh.as_ref(), model.diffusion().posterior(l))?;
         if !step(done + 1) {

@@ -4,6 +4,7 @@ use super::diffusion::{Diffusion, step_table};
 use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
+use super::tiles::Tiles;
 use super::tlt::{self, EPS};
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
@@ -165,12 +166,35 @@ impl Stddm {
         ops::masked_mse(&self.predict(planes, steps)?, values, mask)
     }
 
+    /// The region in tiles that keep every activation of windows `[b, t, n]` below `elements` numbers; `None` where they are
+    /// below it in one piece, and for the variants that the fused kernels lack.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn tiles(&self, windows: usize, frames: usize, elements: usize) -> Result<Option<Tiles>> {
+        let node = (windows * frames * self.options.channels).max(1);
+        let needed = self.fused && node * self.nodes() > elements;
+        needed.then(|| Tiles::new(&self.region.graph, elements / node)).transpose()
+    }
+
+    /// [`predict`](Self::predict), tile by tile where there are tiles.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn predict_in(&self, tiles: Option<&Tiles>, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
+        match tiles {
+            Some(tiles) => tiles.predict(self, planes, steps),
+            None => self.predict(planes, steps),
+        }
+    }
+
     /// The prediction `[b, t, n]` from planes `[2, b, t, n]` at the diffusion steps `[b]`.
     pub fn predict(&self, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
         self.spatial(&self.temporal(planes, steps)?, None)
     }
 
-    fn temporal(&self, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
+    /// The temporal half, from planes `[2, b, t, n]` to h `[b, n, t, c]`.
+    pub(crate) fn temporal(&self, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
         let shift = self.shift(steps, planes.shape()[2])?;
         let weights = tlt::weights(&self.parameters, self.parameters.get("input_projection.weight")?, BLOCK)?;
         if self.fused {
@@ -213,8 +237,8 @@ impl Stddm {
         hsgnn::node_embedding(&self.parameters, "projection1", &self.region)
     }
 
-    /// From h `[b, n, t, c]` to the prediction, or to the loss with `(values, mask)`.
-    fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
+    /// The weights and settings of the spatial half.
+    pub(crate) fn spatial_parts(&self) -> Result<(SpatialWeights, Spatial)> {
         let weights = SpatialWeights {
             embedding: self.node_embedding()?,
             pool: self.parameters.get("spatial_encoding.weights_pool")?,
@@ -229,6 +253,12 @@ impl Stddm {
             eps: EPS,
             bounds: self.options.clamp.then(|| self.region.bounds.clone()),
         };
+        Ok((weights, spatial))
+    }
+
+    /// From h `[b, n, t, c]` to the prediction, or to the loss with `(values, mask)`.
+    fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
+        let (weights, spatial) = self.spatial_parts()?;
         if self.fused {
             return ops::spatial_block(h, &weights, &spatial, target);
         }
