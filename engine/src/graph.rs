@@ -23,6 +23,16 @@ pub struct Csr {
     pub(crate) values_t: Option<Tensor>,
 }
 
+/// The rows of a [`Csr`] as plain numbers.
+pub struct Rows {
+    /// Starts of each node's neighbours, `[nodes + 1]`.
+    pub offsets: Vec<u32>,
+    /// Neighbours.
+    pub neighbours: Vec<u32>,
+    /// Their values, where they are not all 1.
+    pub values: Option<Vec<f64>>,
+}
+
 impl Csr {
     /// A graph of `nodes` nodes. `dtype` is the number type of the values; without values it does not matter.
     ///
@@ -52,13 +62,13 @@ impl Csr {
         })
     }
 
-    /// Starts of each node's neighbours, the neighbours, and their values, as the host has them.
+    /// Its rows as the host has them.
     ///
     /// # Errors
     /// What the device says.
-    pub fn rows(&self) -> Result<(Vec<u32>, Vec<u32>, Option<Vec<f64>>)> {
+    pub fn rows(&self) -> Result<Rows> {
         let values = self.values.as_ref().map(Tensor::to_f64).transpose()?;
-        Ok((self.offsets.to_vec()?, self.neighbours.to_vec()?, values))
+        Ok(Rows { offsets: self.offsets.to_vec()?, neighbours: self.neighbours.to_vec()?, values })
     }
 
     /// Number type of the values; of no meaning without them.

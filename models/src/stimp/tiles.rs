@@ -1,7 +1,8 @@
 //! Prediction for a region too large for the memory: its nodes in tiles, each with the ring of neighbours that it gathers
 //! from, so that no array of nodes x frames x channels is larger than a tile's.
 
-use super::stddm::Stddm;
+use super::stddm::{Stddm, Times};
+use isobath_engine::graph::Rows;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
 use isobath_engine::{Csr, Result, Tensor};
 use std::ops::Range;
@@ -26,7 +27,7 @@ impl Tiles {
     /// # Errors
     /// What the engine says.
     pub fn new(graph: &Csr, nodes: usize) -> Result<Tiles> {
-        let (offsets, neighbours, values) = graph.rows()?;
+        let Rows { offsets, neighbours, values } = graph.rows()?;
         let nodes = nodes.max(1);
         let tile = |first: usize| {
             let own = first..(first + nodes).min(graph.nodes());
@@ -44,16 +45,16 @@ impl Tiles {
         Ok(Tiles((0..graph.nodes()).step_by(nodes).map(tile).collect::<Result<_>>()?))
     }
 
-    /// What [`Stddm::predict`] gives for planes `[2, b, t, n]` at the diffusion steps `[b]`, in two passes over the tiles: one for
+    /// What [`Stddm::predict`] gives for planes `[2, b, t, n]`, in two passes over the tiles: one for
     /// the statistics of the group norm, one for the prediction. Twice the work for the memory of a tile; the statistics are merged
     /// from those of the tiles, so the last digits differ from the prediction in one piece.
     ///
     /// # Errors
     /// What the engine says.
-    pub(crate) fn predict(&self, model: &Stddm, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
+    pub(crate) fn predict(&self, model: &Stddm, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
         let (weights, spatial) = model.spatial_parts()?;
         let mixed = |tile: &Tile| -> Result<_> {
-            let h = model.temporal(&ops::slice(planes, 3, tile.inputs.clone())?, steps)?;
+            let h = model.temporal(&ops::slice(planes, 3, tile.inputs.clone())?, times)?;
             let (weights, spatial) = tile.parts(&weights, &spatial)?;
             let (z, stats) = ops::spatial_mix(&h, &weights, &spatial, tile.inner())?;
             Ok((z, stats, weights, spatial))
