@@ -8,7 +8,7 @@ use isobath_engine::adam::Adam;
 use isobath_engine::random::PhiloxKey;
 use isobath_engine::{DType, Device, Result, Tape};
 use isobath_models::stimp::options::Options;
-use isobath_models::stimp::stddm::{Batch, Stddm};
+use isobath_models::stimp::stddm::{Batch, Stddm, Times};
 
 fn main() -> Result<()> {
     let device = Device::cpu();
@@ -20,8 +20,8 @@ fn main() -> Result<()> {
     let adam = Adam { weight_decay: 1e-4, max_norm: Some(1.0), ..Adam::default() };
     timing::time("training step", |run| {
         let noise = PhiloxKey { seed: 1, stream: run as u64 };
-        let (frames, steps) = (coast::FRAMES, &[run % 50]);
-        let batch = Batch { frames, values: &values, observed: &observed, visible: &visible, steps, noise };
+        let (frames, times) = (coast::FRAMES, Times { steps: &[run % 50], phases: &[] });
+        let batch = Batch { frames, values: &values, observed: &observed, visible: &visible, times, noise };
         let tape = Tape::start()?;
         let loss = model.loss(&batch)?;
         let gradients = tape.backward(&loss)?;
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     timing::memory(&device);
     let condition = model.condition(coast::FRAMES, &values, &visible)?;
     let planes = model.planes(&condition, &condition.mean)?;
-    timing::time("forward", |run| model.predict(&planes, &[run % 50]).map(|_| ()))?;
+    timing::time("forward", |run| model.predict(&planes, Times { steps: &[run % 50], phases: &[] }).map(|_| ()))?;
     timing::profile(&device);
     Ok(())
 }

@@ -4,7 +4,7 @@ use isobath_engine::random::PhiloxKey;
 use isobath_engine::{DType, Device, Result};
 use isobath_models::stimp::options::{NoiseSchedule, Options, Position};
 use isobath_models::stimp::sampler::impute;
-use isobath_models::stimp::stddm::{Batch, Stddm};
+use isobath_models::stimp::stddm::{Batch, Stddm, Times};
 use isobath_tests::differences::Model;
 use isobath_tests::ring::{self, NODES};
 
@@ -39,11 +39,18 @@ fn window() -> Window {
     }
 }
 
+/// Frames a month apart from midwinter on, and a fifth of a year later in the second window.
+const PHASES: [f32; WINDOWS * FRAMES] = [0.0, 0.08, 0.17, 0.25, 0.33, 0.2, 0.28, 0.37, 0.45, 0.53];
+
+fn times(steps: &[usize]) -> Times<'_> {
+    Times { steps, phases: &PHASES[..steps.len() * FRAMES] }
+}
+
 impl Window {
     fn batch(&self) -> Batch<'_> {
         let noise = PhiloxKey { seed: 5, stream: 2 };
-        let (values, observed, visible, steps) = (&self.values, &self.observed, &self.visible, &self.steps);
-        Batch { frames: FRAMES, values, observed, visible, steps, noise }
+        let (values, observed, visible) = (&self.values, &self.observed, &self.visible);
+        Batch { frames: FRAMES, values, observed, visible, times: times(&self.steps), noise }
     }
 }
 
@@ -70,8 +77,11 @@ fn whole_loss_has_the_gradient_of_its_differences() -> Result<()> {
 
 #[test]
 fn positions_have_it_too() -> Result<()> {
-    let options = Options { clamp: false, position: Position::Frame, ..small(Options::published()) };
-    checked(model(options, DType::F64)?).check(1e-6)
+    for position in [Position::Frame, Position::Season] {
+        let options = Options { clamp: false, position, ..small(Options::published()) };
+        checked(model(options, DType::F64)?).check(1e-6)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -94,7 +104,7 @@ fn change_by_reversal(options: Options) -> Result<f64> {
     let reversed: Vec<f32> =
         values.chunks(FRAMES * NODES).flat_map(|plane| plane.chunks(NODES).rev().flatten().copied()).collect();
     let predict = |planes: &[f32]| -> Result<Vec<f64>> {
-        model.predict(&model.tensor(&[2, 1, FRAMES, NODES], planes)?, &[3])?.to_f64()
+        model.predict(&model.tensor(&[2, 1, FRAMES, NODES], planes)?, times(&[3]))?.to_f64()
     };
     let (forth, back) = (predict(&values)?, predict(&reversed)?);
     let pairs = forth.chunks(NODES).zip(back.chunks(NODES).rev()).flat_map(|(a, b)| a.iter().zip(b));
@@ -106,7 +116,9 @@ fn frames_have_an_order_only_with_positions() -> Result<()> {
     // systems 8, A3: permuting the frames of the input permutes the prediction.
     let options = Options { clamp: false, ..small(Options::published()) };
     assert!(change_by_reversal(options.clone())? < 1e-12);
-    assert!(change_by_reversal(Options { position: Position::Frame, ..options })? > 1e-3);
+    for position in [Position::Frame, Position::Season] {
+        assert!(change_by_reversal(Options { position, ..options.clone() })? > 1e-3);
+    }
     Ok(())
 }
 
@@ -116,12 +128,34 @@ fn a_sample_does_not_depend_on_its_company() -> Result<()> {
     let model = model(options, DType::F32)?;
     let w = window();
     let cells = FRAMES * NODES;
-    let sample =
-        |count: usize| impute(&model, FRAMES, &w.values[..cells], &w.visible[..cells], count, 3, &mut |_| true);
+    let sample = |count: usize| {
+        impute(&model, &PHASES[..FRAMES], &w.values[..cells], &w.visible[..cells], count, 3, &mut |_| true)
+    };
     let (one, three) = (sample(1)?.unwrap_or_default(), sample(3)?.unwrap_or_default());
     assert_eq!(one[..], three[..cells]);
     assert_ne!(three[..cells], three[cells..2 * cells]);
-    let stopped = impute(&model, FRAMES, &w.values[..cells], &w.visible[..cells], 2, 3, &mut |done| done < 4)?;
+    let stopped =
+        impute(&model, &PHASES[..FRAMES], &w.values[..cells], &w.visible[..cells], 2, 3, &mut |done| done < 4)?;
     assert!(stopped.is_none());
+    Ok(())
+}
+
+#[test]
+fn tiles_predict_what_one_piece_predicts() -> Result<()> {
+    let model = model(small(Options::published()), DType::F64)?;
+    let values: Vec<f32> = (0..2 * WINDOWS * FRAMES * NODES).map(|i| (i as f32 * 0.71).cos()).collect();
+    let planes = model.tensor(&[2, WINDOWS, FRAMES, NODES], &values)?;
+    let whole = model.predict(&planes, times(&[1, 4]))?.to_f64()?;
+    let spread = whole.iter().fold(0.0, |most: f64, v| most.max((v - whole[0]).abs()));
+    assert!(spread > 1e-3);
+    for nodes in [1, 4, NODES - 1] {
+        let node = WINDOWS * FRAMES * model.options().channels;
+        let tiles = model.tiles(WINDOWS, FRAMES, nodes * node)?;
+        assert!(tiles.is_some());
+        let tiled = model.predict_in(tiles.as_ref(), &planes, times(&[1, 4]))?.to_f64()?;
+        let difference = whole.iter().zip(&tiled).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(difference < 1e-10 * spread, "{nodes} nodes a tile: {difference}");
+    }
+    assert!(model.tiles(WINDOWS, FRAMES, usize::MAX)?.is_none());
     Ok(())
 }

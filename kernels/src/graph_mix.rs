@@ -5,6 +5,9 @@
 //! z[b, n] = r h[b, n] + (sum_j a_nj h[b, j]) W_n,    W_n = sum_k e[n, k] P[k]     h, z [b, n, t, c], e [n, k], P [k, c, c]
 //! stats[b, t, g] = mean and 1 / standard deviation of z[b, :, t] over all nodes and the channels of group g
 //! ```
+//! z may hold only some of the nodes: node n of z is node first + n of h, so that a region too large for the memory is
+//! mixed tile by tile, each with the ring of nodes round it.
+//!
 //! Plan: a task is 64 nodes; it builds one W_n in cache, gathers the neighbours' windows `[t, c]`, each one run of memory,
 //! and multiplies their sum with it, so W_n is never stored (4 n c^2 bytes saved). Each task sums z about the value
 //! at its first node; the tasks' means and squares are merged in order (Chan et al. 1983), so the bits do not depend on
@@ -29,8 +32,12 @@ pub struct Params {
     pub batch: u32,
     /// Frames t.
     pub frames: u32,
-    /// Nodes n.
+    /// Nodes n of z.
     pub nodes: u32,
+    /// Nodes of h and rows of the graph's matrix, at least first + n; n in the backward.
+    pub inputs: u32,
+    /// Node of h that node 0 of z is; 0 in the backward.
+    pub first: u32,
     /// Channels c.
     pub channels: u32,
     /// Prototypes k.
@@ -72,6 +79,8 @@ pub(crate) struct Sizes {
     pub(crate) b: usize,
     pub(crate) t: usize,
     pub(crate) n: usize,
+    /// Nodes of h.
+    inputs: usize,
     pub(crate) c: usize,
     pub(crate) k: usize,
     pub(crate) groups: usize,
@@ -79,9 +88,9 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     pub(crate) fn of(p: &Params) -> Self {
-        let [b, t, n, c, k, groups] =
-            [p.batch, p.frames, p.nodes, p.channels, p.prototypes, p.groups].map(|v| v as usize);
-        Sizes { b, t, n, c, k, groups }
+        let [b, t, n, inputs, c, k, groups] =
+            [p.batch, p.frames, p.nodes, p.inputs, p.channels, p.prototypes, p.groups].map(|v| v as usize);
+        Sizes { b, t, n, inputs, c, k, groups }
     }
 
     /// Elements of a node's window.
@@ -89,9 +98,9 @@ impl Sizes {
         self.t * self.c
     }
 
-    /// All windows of a sample.
-    pub(crate) fn sample<'a, T>(&self, x: &'a [T], b: usize) -> &'a [T] {
-        &x[b * self.n * self.window()..][..self.n * self.window()]
+    /// All windows of a sample of h.
+    pub(crate) fn sample<'a, T>(&self, h: &'a [T], b: usize) -> &'a [T] {
+        &h[b * self.inputs * self.window()..][..self.inputs * self.window()]
     }
 
     /// Channels of a group.
@@ -147,6 +156,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let graph = Matrix::take(&mut buffers);
     let (e, pool) = (buffers.read::<T>(), buffers.read::<T>());
     let (z, stats) = (Rows::new(buffers.write::<T>()), buffers.write::<T>());
+    let first = p.first as usize;
     let task = |task: usize| {
         let mut moments = Moments::new(&s);
         let (mut w, mut sum) = (vec![T::ZERO; s.c * s.c], vec![T::ZERO; s.window()]);
@@ -156,11 +166,14 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
                 || {
                     node_weights(&e[n * s.k..(n + 1) * s.k], pool, &mut w);
                     for b in 0..s.b {
-                        let at = (b * s.n + n) * s.window();
-                        graph.row(n, s.sample(h, b), &[], &mut sum);
+                        let h = s.sample(h, b);
+                        graph.row(first + n, h, &[], &mut sum);
                         // SAFETY: only this task writes node n.
-                        let z = unsafe { z.slice(at, s.window()) };
-                        let start = if p.residual == 1 { Start::Rows(&h[at..]) } else { Start::Zero };
+                        let z = unsafe { z.slice((b * s.n + n) * s.window(), s.window()) };
+                        let start = match p.residual {
+                            0 => Start::Zero,
+                            _ => Start::Rows(&h[(first + n) * s.window()..]),
+                        };
                         let (a, c) = ((&sum[..], s.c, 1), (&mut *z, s.c));
                         T::gemm_tile(GemmTile { m: s.t, n: s.c, k: s.c, a, b: (&w, s.c), c, start });
                         moments.add(b, z);

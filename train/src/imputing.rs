@@ -73,8 +73,16 @@ fn window_samples(
         progress.at((before + done) as u64, || format!("window {}", number + 1));
         !interrupt::requested()
     };
-    sampler::impute(&trained.model, frames.len(), &values, visible, settings.samples, seed, &mut go_on)?
-        .ok_or(Error::Interrupted)
+    sampler::impute(
+        &trained.model,
+        &series.phases[frames.clone()],
+        &values,
+        visible,
+        settings.samples,
+        seed,
+        &mut go_on,
+    )?
+    .ok_or(Error::Interrupted)
 }
 
 /// Samples of a single window, `[samples, frames, nodes]`.

@@ -13,7 +13,7 @@ use isobath_engine::checkpoint;
 use isobath_engine::parameters::Parameters;
 use isobath_engine::random::PhiloxKey;
 use isobath_engine::{Tape, Tensor};
-use isobath_models::stimp::stddm::Batch;
+use isobath_models::stimp::stddm::{Batch, Times};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -192,6 +192,7 @@ struct Draw {
     observed: Vec<bool>,
     visible: Vec<bool>,
     steps: Vec<usize>,
+    phases: Vec<f32>,
 }
 
 impl Draw {
@@ -204,6 +205,7 @@ impl Draw {
             observed: Vec::with_capacity(cells),
             visible: Vec::with_capacity(cells),
             steps: Vec::with_capacity(batch.len()),
+            phases: Vec::with_capacity(batch.len() * settings.window),
         };
         for (sample, &start) in batch.iter().enumerate() {
             let window: Range<usize> = record.cells(start..start + settings.window);
@@ -220,6 +222,7 @@ impl Draw {
             draw.visible.extend(observed.iter().zip(hidden).map(|(observed, hidden)| *observed && !hidden));
             draw.observed.extend_from_slice(observed);
             draw.values.extend_from_slice(&record.series.values[window]);
+            draw.phases.extend_from_slice(&record.series.phases[start..start + settings.window]);
         }
         draw
     }
@@ -235,7 +238,7 @@ fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) 
         values: &draw.values,
         observed: &draw.observed,
         visible: &draw.visible,
-        steps: &draw.steps,
+        times: Times { steps: &draw.steps, phases: &draw.phases },
         noise: PhiloxKey { seed: settings.seed, stream: trained.step },
     })?;
     let mut adam = settings.adam();

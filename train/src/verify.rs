@@ -9,7 +9,7 @@ use isobath_models::stimp::forecaster::{self, Forecaster};
 use isobath_models::stimp::options::Options;
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use isobath_models::stimp::sampler::chain;
-use isobath_models::stimp::stddm::{Condition, Stddm};
+use isobath_models::stimp::stddm::{Condition, Stddm, Times};
 use std::path::Path;
 
 /// Largest relative error of an output or a loss.
@@ -67,20 +67,21 @@ pub fn stddm(path: &Path, device: &Device) -> Result<Vec<Row>> {
     let values = file.to_f32("in/values")?;
 
     let condition = model.condition(frames, &values, &visible)?;
+    let times = Times { steps: &steps, phases: &[] };
     let sample = model.noisy(&condition.filled, &tensor("in/noise")?, &steps)?;
     let planes = model.planes(&condition, &sample)?;
     let mut rows =
         vec![Row::new("out/network_input", &interleaved(&planes)?, &file.to_f64("out/network_input")?, OUTPUT_LIMIT)];
-    rows.push(output(&file, "out/prediction", &model.predict(&planes, &steps)?)?);
+    rows.push(output(&file, "out/prediction", &model.predict(&planes, times)?)?);
 
     let scored: Vec<f32> = observed.iter().zip(&visible).map(|(o, v)| f32::from(*o && !v)).collect();
     let (values_there, mask) = (tensor("in/values")?, model.tensor(&shape, &scored)?);
-    rows.extend(loss_and_gradients(&file, &model.parameters, || model.loss_of(&planes, &steps, &values_there, &mask))?);
+    rows.extend(loss_and_gradients(&file, &model.parameters, || model.loss_of(&planes, times, &values_there, &mask))?);
 
     let noise = file.to_f32("in/sampler_noise")?;
     let condition: Condition = model.condition(frames, &values, &observed)?;
     let mut draw = |i: usize| model.tensor(&shape, &noise[i * values.len()..(i + 1) * values.len()]);
-    if let Some(sample) = chain(&model, &condition, &mut draw, &mut |_| true)? {
+    if let Some(sample) = chain(&model, None, &[], &condition, &mut draw, &mut |_| true)? {
         rows.push(output(&file, "out/sample", &sample)?);
     }
     Ok(rows)

@@ -36,7 +36,7 @@ pub use reduce::{max, mean, sum, sum_axis};
 pub use reshape::reshape;
 pub use select::select;
 pub use softmax::softmax;
-pub use spatial_block::{Spatial, SpatialWeights, spatial_block};
+pub use spatial_block::{Spatial, SpatialWeights, spatial_block, spatial_head, spatial_mix};
 pub use temporal_block::{TemporalWeights, temporal_block};
 pub use unary::{
     abs, affine, exp, gelu, leaky_relu, log, log10, neg, power, relu, scale, sigmoid, silu, sqrt, square, tanh,

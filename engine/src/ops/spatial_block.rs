@@ -10,6 +10,7 @@ use isobath_kernels::gated_head::{GATED_HEAD, Params as HeadParams};
 use isobath_kernels::gated_head_backward::GATED_HEAD_BACKWARD;
 use isobath_kernels::graph_mix::{GRAPH_MIX, Params as MixParams};
 use isobath_kernels::graph_mix_backward::GRAPH_MIX_BACKWARD;
+use std::ops::Range;
 
 const NAME: &str = "spatial_block";
 
@@ -57,12 +58,15 @@ struct SpatialBlock {
 }
 
 impl SpatialBlock {
-    fn mix(&self, h: &Tensor, pool: &Tensor) -> MixParams {
-        let [batch, nodes, frames, channels] = [0, 1, 2, 3].map(|axis| h.shape()[axis] as u32);
+    /// z has the nodes `rows` of h.
+    fn mix(&self, h: &Tensor, pool: &Tensor, rows: &Range<usize>) -> MixParams {
+        let [batch, inputs, frames, channels] = [0, 1, 2, 3].map(|axis| h.shape()[axis] as u32);
         MixParams {
             batch,
             frames,
-            nodes,
+            nodes: rows.len() as u32,
+            inputs,
+            first: rows.start as u32,
             channels,
             prototypes: pool.shape()[0] as u32,
             groups: self.spatial.groups as u32,
@@ -93,28 +97,42 @@ impl SpatialBlock {
     }
 }
 
+impl SpatialBlock {
+    /// z of the nodes `rows` of h, and its statistics.
+    fn mixed(&self, x: &[&Tensor], rows: Range<usize>) -> Result<(Tensor, Tensor)> {
+        let (h, device, dtype) = (x[0], x[0].device(), x[0].dtype());
+        let &[b, _, t, c] = h.shape().dims() else { unreachable!("checked by checked_inputs") };
+        let z = Tensor::empty(device, [b, rows.len(), t, c], dtype)?;
+        let stats = Tensor::empty(device, [b, t, self.spatial.groups, 2], dtype)?;
+        let mut bound = self.mix_buffers(x);
+        bound.extend([Out(&z), Out(&stats)]);
+        device.run(&GRAPH_MIX, &self.mix(h, x[2], &rows), &bound)?;
+        Ok((z, stats))
+    }
+
+    /// The prediction, or the loss and in `weight` what it was divided by.
+    fn headed(&self, z: &Tensor, stats: &Tensor, x: &[&Tensor], weight: &Tensor) -> Result<Tensor> {
+        let &[b, n, t, _] = z.shape().dims() else { unreachable!("made by mixed") };
+        let with_target = self.places.target.is_some();
+        let shape = if with_target { Shape::new(&[]) } else { [b, t, n].into() };
+        let y = Tensor::empty(z.device(), shape, z.dtype())?;
+        let mut bound = vec![In(z), In(stats)];
+        bound.extend(self.head_buffers(x));
+        bound.extend(if with_target { [Absent, Out(&y), Out(weight)] } else { [Out(&y), Absent, Absent] });
+        z.device().run(&GATED_HEAD, &self.head(&self.mix(z, x[2], &(0..n))), &bound)?;
+        Ok(y)
+    }
+}
+
 impl Op for SpatialBlock {
     fn name(&self) -> &'static str {
         NAME
     }
 
     fn forward(&self, x: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let (h, device, dtype) = (x[0], x[0].device(), x[0].dtype());
-        let mix = self.mix(h, x[2]);
-        let z = Tensor::empty(device, h.shape(), dtype)?;
-        let &[b, n, t, _] = h.shape().dims() else { unreachable!("checked by spatial_block") };
-        let stats = Tensor::empty(device, [b, t, self.spatial.groups, 2], dtype)?;
-        let mut bound = self.mix_buffers(x);
-        bound.extend([Out(&z), Out(&stats)]);
-        device.run(&GRAPH_MIX, &mix, &bound)?;
-
-        let scalar = || Tensor::empty(device, Shape::new(&[]), dtype);
-        let (weight, with_target) = (scalar()?, self.places.target.is_some());
-        let y = if with_target { scalar()? } else { Tensor::empty(device, [b, t, n], dtype)? };
-        let mut bound = vec![In(&z), In(&stats)];
-        bound.extend(self.head_buffers(x));
-        bound.extend(if with_target { [Absent, Out(&y), Out(&weight)] } else { [Out(&y), Absent, Absent] });
-        device.run(&GATED_HEAD, &self.head(&mix), &bound)?;
+        let (z, stats) = self.mixed(x, 0..x[0].shape()[1])?;
+        let weight = Tensor::empty(z.device(), Shape::new(&[]), z.dtype())?;
+        let y = self.headed(&z, &stats, x, &weight)?;
         let mut saved: Vec<Tensor> = x.iter().map(|t| (*t).clone()).collect();
         saved.extend([z, stats, weight]);
         Ok((y, saved))
@@ -125,7 +143,7 @@ impl Op for SpatialBlock {
         let [z, stats, weight]: [Tensor; 3] = std::array::from_fn(|i| saved[saved.len() - 3 + i].clone());
         saved.truncate(saved.len() - 3);
         let x: Vec<&Tensor> = saved.iter().collect();
-        let mix = self.mix(x[0], x[2]);
+        let mix = self.mix(x[0], x[2], &(0..x[0].shape()[1]));
         let last = self.places.out + 2;
         // The kernels give every weight's gradient in one go; bounds, target and mask have none.
         let mut grads: Grads = (0..last).map(|i| wanted.output(i, x[i]).map(Some)).collect::<Result<_>>()?;
@@ -174,20 +192,71 @@ pub fn spatial_block(
     spatial: &Spatial,
     target: Option<(&Tensor, &Tensor)>,
 ) -> Result<Tensor> {
-    let &[b, n, t, c] = h.shape().dims() else {
+    expect_graph(h, spatial)?;
+    let (block, inputs) = checked(h, weights, spatial, h.shape()[1], target)?;
+    apply(block, &inputs)
+}
+
+/// z = r h + (neighbour sum of h) W_n and its statistics, mean and reciprocal standard deviation of every group `[b, t, g, 2]`,
+/// for the nodes `rows` of h `[b, n, t, c]` alone: the first part of [`spatial_block`], for regions in tiles. Embedding and
+/// bounds are those of `rows`. Nothing is recorded on a tape.
+///
+/// # Errors
+/// As [`spatial_block`], and when `rows` are no nodes of h.
+pub fn spatial_mix(
+    h: &Tensor,
+    weights: &SpatialWeights,
+    spatial: &Spatial,
+    rows: Range<usize>,
+) -> Result<(Tensor, Tensor)> {
+    expect_graph(h, spatial)?;
+    let (block, inputs) = checked(h, weights, spatial, rows.len(), None)?;
+    if rows.end > h.shape()[1] {
+        return shape_error(NAME, format!("h [b, n, t, c]: n = {}, found rows {rows:?}", h.shape()[1]));
+    }
+    block.mixed(&inputs, rows)
+}
+
+/// The prediction `[b, t, n]` from z `[b, n, t, c]` and the statistics `[b, t, g, 2]` of its groups: the second part of
+/// [`spatial_block`]. Nothing is recorded on a tape.
+///
+/// # Errors
+/// As [`spatial_block`], and when the statistics are not those of z.
+pub fn spatial_head(z: &Tensor, stats: &Tensor, weights: &SpatialWeights, spatial: &Spatial) -> Result<Tensor> {
+    let (block, inputs) = checked(z, weights, spatial, weights.embedding.shape().rows(), None)?;
+    expect_shape(NAME, "stats [b, t, g, 2]", stats.shape(), [z.shape()[0], z.shape()[2], spatial.groups, 2])?;
+    block.headed(z, stats, &inputs, &Tensor::empty(z.device(), Shape::new(&[]), z.dtype())?)
+}
+
+/// An error unless h has a window for every node of the graph.
+fn expect_graph(h: &Tensor, spatial: &Spatial) -> Result<()> {
+    let nodes = spatial.graph.nodes();
+    match *h.shape().dims() {
+        [_, n, _, _] if n == nodes => Ok(()),
+        [_, n, _, _] => shape_error(NAME, format!("h [b, n, t, c]: n = {n}, the graph has {nodes} nodes")),
+        _ => shape_error(NAME, format!("h: expected [b, n, t, c], found {}", h.shape())),
+    }
+}
+
+/// The operation and its inputs where every shape fits; `rows` of h's nodes have embedding, bounds and target.
+fn checked<'a>(
+    h: &'a Tensor,
+    weights: &'a SpatialWeights,
+    spatial: &'a Spatial,
+    rows: usize,
+    target: Option<(&'a Tensor, &'a Tensor)>,
+) -> Result<(SpatialBlock, Vec<&'a Tensor>)> {
+    let &[b, _, t, c] = h.shape().dims() else {
         return shape_error(NAME, format!("h: expected [b, n, t, c], found {}", h.shape()));
     };
     if spatial.groups == 0 || !c.is_multiple_of(spatial.groups) {
         return shape_error(NAME, format!("h [b, n, t, c]: c = {c} is not a multiple of groups = {}", spatial.groups));
     }
-    if spatial.graph.nodes() != n {
-        return shape_error(NAME, format!("h [b, n, t, c]: n = {n}, the graph has {} nodes", spatial.graph.nodes()));
-    }
     let k = weights.embedding.shape().last();
     let w = weights;
     let mut inputs = vec![h];
     let take = |name: &str, tensor: &'_ Tensor, shape: Shape| expect_shape(NAME, name, tensor.shape(), shape);
-    take("embedding [n, k]", &w.embedding, [n, k].into())?;
+    take("embedding [n, k]", &w.embedding, [rows, k].into())?;
     take("pool [k, c, c]", &w.pool, [k, c, c].into())?;
     take("norm scale [c]", &w.norm.0, [c].into())?;
     take("norm shift [c]", &w.norm.1, [c].into())?;
@@ -203,16 +272,16 @@ pub fn spatial_block(
     take("out bias [1]", &w.out.1, [1].into())?;
     inputs.extend([&w.out.0, &w.out.1]);
     if let Some((low, high)) = &spatial.bounds {
-        take("low [n]", low, [n].into())?;
-        take("high [n]", high, [n].into())?;
+        take("low [n]", low, [rows].into())?;
+        take("high [n]", high, [rows].into())?;
         places.bounds = Some(inputs.len());
         inputs.extend([low, high]);
     }
     if let Some((target, mask)) = target {
-        take("target [b, t, n]", target, [b, t, n].into())?;
-        take("mask [b, t, n]", mask, [b, t, n].into())?;
+        take("target [b, t, n]", target, [b, t, rows].into())?;
+        take("mask [b, t, n]", mask, [b, t, rows].into())?;
         places.target = Some(inputs.len());
         inputs.extend([target, mask]);
     }
-    apply(SpatialBlock { spatial: spatial.clone(), places }, &inputs)
+    Ok((SpatialBlock { spatial: spatial.clone(), places }, inputs))
 }

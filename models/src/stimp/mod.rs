@@ -7,4 +7,5 @@ pub mod options;
 pub mod region;
 pub mod sampler;
 pub mod stddm;
+pub mod tiles;
 pub mod tlt;

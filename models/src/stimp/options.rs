@@ -72,6 +72,8 @@ pub enum Position {
     None,
     /// A learned projection of sines and cosines of the frame's number in the window (Vaswani et al. 2017, section 3.5).
     Frame,
+    /// That, and sines and cosines of the time of year.
+    Season,
 }
 
 /// The choices of STDDM. Field by field the difference of systems 1.11 that it settles is named.

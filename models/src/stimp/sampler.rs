@@ -1,26 +1,35 @@
 //! Imputation: the reverse chain, several samples at once (systems 1.6).
 
-use super::stddm::{Condition, Stddm};
+use super::stddm::{Condition, Stddm, Times};
+use super::tiles::Tiles;
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{Result, Tensor, ops};
 
-/// Elements `[b, n, t, c]` of the largest activation that samples run through together: 64 MiB.
+/// Elements `[b, n, t, c]` of the largest activation that samples run through together, and of one of a tile: 64 MiB.
 const TOGETHER: usize = 16 << 20;
+/// Elements of an activation above which even one sample runs tile by tile: 256 MiB.
+const LARGEST: usize = 64 << 20;
 
-/// Samples of one window: values and visible `[t, n]`, result `[samples, t, n]` in the network's own units, predictions
-/// everywhere. Every sample has random numbers of its own, whatever is run together. `progress` hears of every reverse
+/// Samples of one window: values and visible `[t, n]`, the time of year of its frames `[t]`, result `[samples, t, n]` in the network's own units, predictions
+/// everywhere. The memory grows with nodes times samples, not with nodes times channels: a region of many nodes runs in
+/// tiles, at twice the work. Every sample has random numbers of its own, whatever is run together. `progress` hears of every reverse
 /// step done of `samples` times the diffusion steps, and stops the chain with `false`; the result is then `None`.
 pub fn impute(
     model: &Stddm,
-    frames: usize,
+    phases: &[f32],
     values: &[f32],
     visible: &[bool],
     samples: usize,
     seed: u64,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Vec<f32>>> {
+    let frames = phases.len();
     let window = frames * model.nodes();
     let together = (TOGETHER / (window * model.options().channels)).clamp(1, samples.max(1));
+    let tiles = match window * model.options().channels > LARGEST {
+        true => model.tiles(1, frames, TOGETHER)?,
+        false => None,
+    };
     let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
     let mut out = Vec::with_capacity(samples * window);
     for first in (0..samples).step_by(together) {
@@ -32,7 +41,7 @@ pub fn impute(
         };
         let done = first * model.diffusion().steps();
         let mut step = |steps: usize| progress(done + steps * count);
-        match chain(model, &condition, &mut noise, &mut step)? {
+        match chain(model, tiles.as_ref(), &phases.repeat(count), &condition, &mut noise, &mut step)? {
             Some(sample) => out.extend(sample.to_f64()?.iter().map(|v| *v as f32)),
             None => return Ok(None),
         }
@@ -40,10 +49,12 @@ pub fn impute(
     Ok(Some(out))
 }
 
-/// The reverse chain on `[b, t, n]`. `noise(i)` gives the Gaussian numbers in the order in which they are consumed: draw 0
+/// The reverse chain on `[b, t, n]`, frames at `phases` `[b, t]`. `noise(i)` gives the Gaussian numbers in the order in which they are consumed: draw 0
 /// starts the chain, then one for each step above 0. `step` hears how many steps are done.
 pub fn chain(
     model: &Stddm,
+    tiles: Option<&Tiles>,
+    phases: &[f32],
     condition: &Condition,
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     step: &mut dyn FnMut(usize) -> bool,
@@ -52,7 +63,8 @@ pub fn chain(
     let last = model.diffusion().steps();
     let samples = x.shape()[0];
     for (done, l) in (0..last).rev().enumerate() {
-        let predicted = model.predict(&model.planes(condition, &x)?, &vec![l; samples])?;
+        let predicted =
+            model.predict_in(tiles, &model.planes(condition, &x)?, Times { steps: &vec![l; samples], phases })?;
         let fresh = if l > 0 { Some(noise(done + 1)?) } else { None };
         x = ops::posterior_step(&x, &predicted, fresh.as_ref(), model.diffusion().posterior(l))?;
         if !step(done + 1) {

@@ -4,6 +4,7 @@ use super::diffusion::{Diffusion, step_table};
 use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
+use super::tiles::Tiles;
 use super::tlt::{self, EPS};
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
@@ -39,10 +40,19 @@ pub struct Batch<'a> {
     pub observed: &'a [bool],
     /// What of it the model may see; the rest is what it is scored on.
     pub visible: &'a [bool],
-    /// Diffusion step of every window, `[b]`.
-    pub steps: &'a [usize],
+    /// Where the windows stand.
+    pub times: Times<'a>,
     /// Where the noise of this step of training comes from.
     pub noise: PhiloxKey,
+}
+
+/// Where windows stand in the diffusion and in the year.
+#[derive(Clone, Copy)]
+pub struct Times<'a> {
+    /// Diffusion step of every window, `[b]`.
+    pub steps: &'a [usize],
+    /// Time of every frame as a fraction of its year, `[b, t]`; read with [`Position::Season`] alone.
+    pub phases: &'a [f32],
 }
 
 /// Windows with their gaps filled, ready for the network.
@@ -151,27 +161,50 @@ impl Stddm {
         let values = self.tensor(shape.dims(), batch.values)?;
         let noise = normal(values.device(), shape, values.dtype(), batch.noise, 0)?;
         let clean = if self.options.noise_on_truth { &values } else { &condition.filled };
-        let planes = self.planes(&condition, &self.noisy(clean, &noise, batch.steps)?)?;
+        let planes = self.planes(&condition, &self.noisy(clean, &noise, batch.times.steps)?)?;
         let scored = batch.observed.iter().zip(batch.visible).map(|(o, v)| if *o && !v { 1.0 } else { 0.0 });
         let mask = self.tensor(shape.dims(), &scored.collect::<Vec<f32>>())?;
-        self.loss_of(&planes, batch.steps, &values, &mask)
+        self.loss_of(&planes, batch.times, &values, &mask)
     }
 
     /// The masked squared error of the prediction from given planes.
-    pub fn loss_of(&self, planes: &Tensor, steps: &[usize], values: &Tensor, mask: &Tensor) -> Result<Tensor> {
+    pub fn loss_of(&self, planes: &Tensor, times: Times<'_>, values: &Tensor, mask: &Tensor) -> Result<Tensor> {
         if self.fused {
-            return self.spatial(&self.temporal(planes, steps)?, Some((values, mask)));
+            return self.spatial(&self.temporal(planes, times)?, Some((values, mask)));
         }
-        ops::masked_mse(&self.predict(planes, steps)?, values, mask)
+        ops::masked_mse(&self.predict(planes, times)?, values, mask)
     }
 
-    /// The prediction `[b, t, n]` from planes `[2, b, t, n]` at the diffusion steps `[b]`.
-    pub fn predict(&self, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
-        self.spatial(&self.temporal(planes, steps)?, None)
+    /// The region in tiles that keep every activation of windows `[b, t, n]` below `elements` numbers; `None` where they are
+    /// below it in one piece, and for the variants that the fused kernels lack.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn tiles(&self, windows: usize, frames: usize, elements: usize) -> Result<Option<Tiles>> {
+        let node = (windows * frames * self.options.channels).max(1);
+        let needed = self.fused && node * self.nodes() > elements;
+        needed.then(|| Tiles::new(&self.region.graph, elements / node)).transpose()
     }
 
-    fn temporal(&self, planes: &Tensor, steps: &[usize]) -> Result<Tensor> {
-        let shift = self.shift(steps, planes.shape()[2])?;
+    /// [`predict`](Self::predict), tile by tile where there are tiles.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn predict_in(&self, tiles: Option<&Tiles>, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
+        match tiles {
+            Some(tiles) => tiles.predict(self, planes, times),
+            None => self.predict(planes, times),
+        }
+    }
+
+    /// The prediction `[b, t, n]` from planes `[2, b, t, n]`.
+    pub fn predict(&self, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
+        self.spatial(&self.temporal(planes, times)?, None)
+    }
+
+    /// The temporal half, from planes `[2, b, t, n]` to h `[b, n, t, c]`.
+    pub(crate) fn temporal(&self, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
+        let shift = self.shift(times, planes.shape()[2])?;
         let weights = tlt::weights(&self.parameters, self.parameters.get("input_projection.weight")?, BLOCK)?;
         if self.fused {
             return ops::temporal_block(planes, &shift, &weights, self.options.heads, EPS);
@@ -180,8 +213,8 @@ impl Stddm {
     }
 
     /// Input bias, step embedding and position of every frame, `[b, t, c]`.
-    fn shift(&self, steps: &[usize], frames: usize) -> Result<Tensor> {
-        let device = self.parameters.device();
+    fn shift(&self, times: Times<'_>, frames: usize) -> Result<Tensor> {
+        let (device, steps) = (self.parameters.device(), times.steps);
         let index: Vec<u32> = steps.iter().map(|l| *l as u32).collect();
         let rows = ops::embedding(&self.table, &Tensor::from_slice(device, [steps.len()], &index)?)?;
         let layer = |x: &Tensor, name: &str| -> Result<Tensor> {
@@ -190,18 +223,28 @@ impl Stddm {
         };
         let embedding = layer(&layer(&rows, "projection1")?, "projection2")?;
         let shift = ops::add(&embedding, &self.parameters.get("input_projection.bias")?)?;
-        let frames = self.positions(frames)?;
+        let frames = self.positions(times, frames)?;
         ops::add(&ops::reshape(&shift, [steps.len(), 1, self.options.channels])?, &frames)
     }
 
-    /// The position of every frame, `[1, t, c]`; `[1, t, 1]` where there is none.
-    fn positions(&self, frames: usize) -> Result<Tensor> {
-        let (device, dtype) = (self.parameters.device(), self.parameters.dtype());
+    /// The position of every frame, `[1, t, 1]`, `[1, t, c]` or `[b, t, c]`.
+    fn positions(&self, times: Times<'_>, frames: usize) -> Result<Tensor> {
+        let (device, dtype, width) = (self.parameters.device(), self.parameters.dtype(), self.options.channels);
         if self.options.position == Position::None {
             return Tensor::zeros(device, [1, frames, 1], dtype);
         }
-        let width = self.options.channels;
-        let table = Tensor::from_f64(device, [1, frames, width], &tlt::position_table(frames, width), dtype)?;
+        let table = tlt::position_table(frames, width);
+        let mut table = Tensor::from_f64(device, [1, frames, width], &table, dtype)?;
+        if self.options.position == Position::Season {
+            let (windows, found) = (times.steps.len(), times.phases.len());
+            if found != windows * frames {
+                let what = format!("phases [b, t]: expected {windows} x {frames}, found {found} values");
+                return Err(Error::Shape { op: "stddm", what });
+            }
+            let season = tlt::season_table(times.phases);
+            let season = Tensor::from_f64(device, [windows, frames, tlt::SEASON_WIDTH], &season, dtype)?;
+            table = ops::concat(&[&ops::concat(&vec![&table; windows], 0)?, &season], 2)?;
+        }
         ops::linear(&table, &self.parameters.get(POSITION)?, None)
     }
 
@@ -213,8 +256,8 @@ impl Stddm {
         hsgnn::node_embedding(&self.parameters, "projection1", &self.region)
     }
 
-    /// From h `[b, n, t, c]` to the prediction, or to the loss with `(values, mask)`.
-    fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
+    /// The weights and settings of the spatial half.
+    pub(crate) fn spatial_parts(&self) -> Result<(SpatialWeights, Spatial)> {
         let weights = SpatialWeights {
             embedding: self.node_embedding()?,
             pool: self.parameters.get("spatial_encoding.weights_pool")?,
@@ -229,6 +272,12 @@ impl Stddm {
             eps: EPS,
             bounds: self.options.clamp.then(|| self.region.bounds.clone()),
         };
+        Ok((weights, spatial))
+    }
+
+    /// From h `[b, n, t, c]` to the prediction, or to the loss with `(values, mask)`.
+    fn spatial(&self, h: &Tensor, target: Option<(&Tensor, &Tensor)>) -> Result<Tensor> {
+        let (weights, spatial) = self.spatial_parts()?;
         if self.fused {
             return ops::spatial_block(h, &weights, &spatial, target);
         }
@@ -253,6 +302,7 @@ fn parameters(o: &Options) -> Builder {
     let builder = match o.position {
         Position::None => builder,
         Position::Frame => builder.add(POSITION, [d, d], Init::linear(d)),
+        Position::Season => builder.add(POSITION, [d, d + tlt::SEASON_WIDTH], Init::linear(d)),
     };
     if o.spatial_linear { builder.linear("spatial_encoding.linear", [d, d], Init::linear(d)) } else { builder }
 }

@@ -65,6 +65,18 @@ pub(crate) fn position_table(frames: usize, width: usize) -> Vec<f64> {
     (0..frames).flat_map(|t| (0..width).map(move |i| entry(t, i))).collect()
 }
 
+/// Harmonics of the year in [`season_table`].
+const HARMONICS: usize = 4;
+/// Columns of [`season_table`].
+pub(crate) const SEASON_WIDTH: usize = 2 * HARMONICS;
+
+/// Sines and cosines of the first harmonics of the year at these phases, fractions of a year, `[phases, SEASON_WIDTH]`.
+pub(crate) fn season_table(phases: &[f32]) -> Vec<f64> {
+    let angle = |phase: f32, harmonic: usize| std::f64::consts::TAU * harmonic as f64 * f64::from(phase);
+    let row = |phase| (1..=HARMONICS).flat_map(move |h| [angle(phase, h).sin(), angle(phase, h).cos()]);
+    phases.iter().flat_map(|phase| row(*phase)).collect()
+}
+
 /// The temporal block on planes `[f, b, t, n]` and shift `[b, t, c]`, result `[b, n, t, c]`.
 pub fn composed(planes: &Tensor, shift: &Tensor, w: &TemporalWeights, form: Temporal) -> Result<Tensor> {
     let &[f, b, t, n] = planes.shape().dims() else {

@@ -149,6 +149,8 @@ pub struct Series {
     pub values: Vec<f32>,
     /// Whether a value is there, `[frames, nodes]`.
     pub observed: Vec<bool>,
+    /// Time of every frame as a fraction of its year, `[frames]`.
+    pub phases: Vec<f32>,
 }
 
 impl Series {
@@ -171,7 +173,7 @@ impl Series {
         for value in values.iter_mut().filter(|value| value.is_nan()) {
             *value = 0.0;
         }
-        Ok(Series { frames: field.frames, nodes: mask.len(), values, observed })
+        Ok(Series { frames: field.frames, nodes: mask.len(), values, observed, phases: field.time.year_fractions() })
     }
 }
 

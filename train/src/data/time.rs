@@ -78,6 +78,13 @@ impl TimeAxis {
         steps.get(steps.len() / 2).copied()
     }
 
+    /// Every frame's time as a fraction of its year.
+    pub fn year_fractions(&self) -> Vec<f32> {
+        let days = if self.calendar.trim().eq_ignore_ascii_case("360_day") { 360.0 } else { 365.25 };
+        let fraction = |date: &Date| (f64::from(date.day_of_year - 1) + f64::from(date.hour) / 24.0) / days;
+        self.dates.iter().map(|date| fraction(date) as f32).collect()
+    }
+
     /// The part of the axis over `frames`, which must lie within it.
     pub fn slice(&self, frames: std::ops::Range<usize>) -> TimeAxis {
         TimeAxis {

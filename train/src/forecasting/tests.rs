@@ -24,6 +24,7 @@ fn wave() -> Series {
         nodes: NODES,
         values: (0..cells).map(|i| value(i).sin()).collect(),
         observed: (0..cells).map(|i| i % 7 > 1).collect(),
+        phases: (0..FRAMES).map(|t| (t % 12) as f32 / 12.0).collect(),
     }
 }
 
