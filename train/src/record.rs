@@ -239,6 +239,7 @@ impl Record {
             nodes: self.series.nodes,
             values: self.series.values[cells.clone()].to_vec(),
             observed: self.series.observed[cells].to_vec(),
+            phases: self.series.phases[frames].to_vec(),
         };
         Record { field, series, train: 0..0, place: self.place.clone(), ..*self }
     }

@@ -27,7 +27,7 @@ const SAMPLE: &[u8] = include_bytes!("../../data/ostia_pacific_monthly.nc");
 const VARIABLE: &str = "surface_temperature";
 const CLOUDED: f64 = 0.5;
 
-/// Train on the embedded sample, fill its gaps, and score the result: three minutes, no network
+/// Train on the embedded sample, fill its gaps, score the result and write a report, without network
 #[derive(Args)]
 #[command(after_help = "Examples:\n  isobath demo\n  isobath demo -o isobath-demo --report demo.html --plots pictures")]
 pub(super) struct Demo {
