@@ -150,6 +150,7 @@ impl Demo {
             ("series.png", "one pixel through the years"),
             ("loss.png", "how the training went"),
             ("metrics.json", "the table above"),
+            (training::METRICS, "the loss of every step"),
             ("config.toml", "the settings"),
             (trained::FILE, "the weights"),
         ];

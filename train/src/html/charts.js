@@ -26,7 +26,7 @@ const ticksOf = (low, high, logarithmic, count) => (logarithmic ? logarithmicTic
 function dateTicks(dates, width) {
   const year = ([y]) => `${y}`;
   const month = ([y, m], first) => (m === 1 || first ? `${MONTHS[m - 1]} ${y}` : MONTHS[m - 1]);
-  const day = ([, m, d]) => `${d} ${MONTHS[m - 1]}`;
+  const day = ([y, m, d], first) => `${d} ${MONTHS[m - 1]}${first ? ` ${y}` : ""}`;
   const hour = ([, m, d, h], first) => (h === 0 || first ? `${d} ${MONTHS[m - 1]}` : `${two(h)}:00`);
   const kinds = [
     ...[1, 3, 6, 12].map((n) => [([y, m, d, h]) => [y, m, d, Math.floor(h / n)], ([, , , h]) => h % n === 0, hour]),
@@ -39,7 +39,9 @@ function dateTicks(dates, width) {
   for (const [bucket, starts, label] of kinds) {
     const first = (date, i) => (i === 0 ? starts(date) : String(bucket(date)) !== String(bucket(dates[i - 1])));
     const frames = dates.flatMap((date, i) => (first(date, i) ? [i] : []));
-    if (frames.length * (label === year ? 48 : 74) <= width) return frames.map((frame, i) => [frame, label(dates[frame], i === 0)]);
+    // Periods that hold one frame here and two there would make uneven ticks.
+    const even = frames.length + 1 >= dates.length || 2 * frames.length <= dates.length;
+    if (even && frames.length * (label === year ? 48 : 74) <= width) return frames.map((frame, i) => [frame, label(dates[frame], i === 0)]);
   }
   return [];
 }

@@ -68,7 +68,7 @@ pub(super) fn score_table(scores: &[Score], units: &str) -> String {
          <th scope=\"col\"><abbr title=\"mean absolute error\">MAE</abbr></th>\
          <th scope=\"col\"><abbr title=\"root mean square error\">RMSE</abbr></th>\
          <th scope=\"col\"><abbr title=\"coefficient of determination\">R²</abbr></th>\
-         {heads}<th scope=\"col\"><abbr title=\"time to fill, without training\">Time</abbr></th></tr></thead>\n\
+         {heads}<th scope=\"col\" class=\"time\"><abbr title=\"time to fill, without training\">Time</abbr></th></tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>{note}",
         escape(units)
     )
@@ -102,7 +102,7 @@ fn score_rows(group: &[Score], intervals: bool) -> String {
         let _ = writeln!(
             rows,
             "<tr{class}><th scope=\"row\">{}</th><td style=\"--share:{:.3}\" class=\"bar\">{}</td><td>{}</td><td>{r2}</td>\
-             {interval}<td>{seconds}</td></tr>",
+             {interval}<td class=\"time\">{seconds}</td></tr>",
             escape(method),
             scores.mae / widest,
             cell(scores.mae, mae),
@@ -214,7 +214,7 @@ mod tests {
             ["0.1000", "0.2000", "0.3000"].into_iter().filter(|v| table.contains(&format!("<strong>{v}"))).collect();
         assert_eq!(marked, ["0.1000", "0.3000"]);
         assert!(table.contains("&lt;b&gt;") && table.contains("–") && !table.contains("NaN"), "{table}");
-        assert!(!table.contains("In 90 %") && table.contains("0.25 s"), "{table}");
+        assert!(!table.contains("In 90 %") && table.contains("<td class=\"time\">0.25 s</td>"), "{table}");
         assert_eq!(score_table(&[], "K"), "");
     }
 

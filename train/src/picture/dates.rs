@@ -65,6 +65,7 @@ impl Every {
         let month = MONTHS[usize::from(date.month.clamp(1, 12)) - 1];
         match self {
             Hours(_) if date.hour > 0 && !first => format!("{:02}:00", date.hour),
+            Days(_) if first => format!("{} {month} {}", date.day, date.year),
             Hours(_) | Days(_) => format!("{} {month}", date.day),
             Months(_) if date.month == 1 || first => format!("{month} {}", date.year),
             Months(_) => month.to_owned(),
@@ -83,7 +84,10 @@ pub(super) fn ticks(time: &TimeAxis, count: usize) -> Vec<Tick> {
         };
         (0..dates.len()).filter(first).collect()
     };
-    let fitting = STEPS.into_iter().map(|every| (every, frames(every))).find(|(_, frames)| frames.len() <= count);
+    // Periods that hold one frame here and two there would make uneven ticks.
+    let even = |ticks: usize| ticks + 1 >= dates.len() || 2 * ticks <= dates.len();
+    let fits = |(_, frames): &(Every, Vec<usize>)| frames.len() <= count && even(frames.len());
+    let fitting = STEPS.into_iter().map(|every| (every, frames(every))).find(fits);
     let Some((every, frames)) = fitting else { return Vec::new() };
     let tick =
         |(i, frame): (usize, usize)| Tick { value: time.values[frame], label: every.label(&dates[frame], i == 0) };
@@ -103,6 +107,8 @@ mod tests {
     fn ticks_are_the_first_frames_of_periods() {
         let eight_days = || (0..20).map(|frame| 8.0 * f64::from(frame)).collect::<Vec<_>>();
         assert_eq!(labels(eight_days(), "days since 2020-03-05", 8), ["Mar 2020", "Apr", "May", "Jun", "Jul", "Aug"]);
+        assert_eq!(labels(eight_days(), "days since 2020-03-05", 15).len(), 6, "ten days are no even step");
+        assert_eq!(labels(vec![0.0, 8.0], "days since 2020-03-05", 5), ["5 Mar 2020", "13 Mar"]);
         assert_eq!(labels(eight_days(), "days since 2020-03-09", 5), ["Apr 2020", "Jul"]);
         let hours = (0..48).map(f64::from).collect();
         assert_eq!(labels(hours, "hours since 2019-03-01", 4), ["1 Mar", "12:00", "2 Mar", "12:00"]);
