@@ -5,6 +5,7 @@ use isobath_engine::{DType, Device, Result};
 use isobath_models::stimp::options::{NoiseSchedule, Options, Position};
 use isobath_models::stimp::sampler::impute;
 use isobath_models::stimp::stddm::{Batch, Stddm, Times};
+use isobath_models::stimp::tiles::Tiles;
 use isobath_tests::differences::Model;
 use isobath_tests::ring::{self, NODES};
 
@@ -150,12 +151,13 @@ fn tiles_predict_what_one_piece_predicts() -> Result<()> {
     assert!(spread > 1e-3);
     for nodes in [1, 4, NODES - 1] {
         let node = WINDOWS * FRAMES * model.options().channels;
-        let tiles = model.tiles(WINDOWS, FRAMES, nodes * node)?;
-        assert!(tiles.is_some());
-        let tiled = model.predict_in(tiles.as_ref(), &planes, times(&[1, 4]))?.to_f64()?;
+        let tiles = Tiles::of(&model, WINDOWS, FRAMES, nodes * node)?;
+        let tiled = tiles.map(|tiles| tiles.predict(&model, &planes, times(&[1, 4]))).transpose()?;
+        let tiled = tiled.map(|tiled| tiled.to_f64()).transpose()?.unwrap_or_default();
+        assert_eq!(tiled.len(), whole.len());
         let difference = whole.iter().zip(&tiled).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(difference < 1e-10 * spread, "{nodes} nodes a tile: {difference}");
     }
-    assert!(model.tiles(WINDOWS, FRAMES, usize::MAX)?.is_none());
+    assert!(Tiles::of(&model, WINDOWS, FRAMES, usize::MAX)?.is_none());
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn impute(
     let window = frames * model.nodes();
     let together = (TOGETHER / (window * model.options().channels)).clamp(1, samples.max(1));
     let tiles = match window * model.options().channels > LARGEST {
-        true => model.tiles(1, frames, TOGETHER)?,
+        true => Tiles::of(model, 1, frames, TOGETHER)?,
         false => None,
     };
     let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
@@ -63,8 +63,12 @@ pub fn chain(
     let last = model.diffusion().steps();
     let samples = x.shape()[0];
     for (done, l) in (0..last).rev().enumerate() {
-        let predicted =
-            model.predict_in(tiles, &model.planes(condition, &x)?, Times { steps: &vec![l; samples], phases })?;
+        let (planes, steps) = (model.planes(condition, &x)?, vec![l; samples]);
+        let times = Times { steps: &steps, phases };
+        let predicted = match tiles {
+            Some(tiles) => tiles.predict(model, &planes, times)?,
+            None => model.predict(&planes, times)?,
+        };
         let fresh = if l > 0 { Some(noise(done + 1)?) } else { None };
         x = ops::posterior_step(&x, &predicted, fresh.as_ref(), model.diffusion().posterior(l))?;
         if !step(done + 1) {

@@ -4,7 +4,6 @@ use super::diffusion::{Diffusion, step_table};
 use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
-use super::tiles::Tiles;
 use super::tlt::{self, EPS};
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
@@ -175,26 +174,9 @@ impl Stddm {
         ops::masked_mse(&self.predict(planes, times)?, values, mask)
     }
 
-    /// The region in tiles that keep every activation of windows `[b, t, n]` below `elements` numbers; `None` where they are
-    /// below it in one piece, and for the variants that the fused kernels lack.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn tiles(&self, windows: usize, frames: usize, elements: usize) -> Result<Option<Tiles>> {
-        let node = (windows * frames * self.options.channels).max(1);
-        let needed = self.fused && node * self.nodes() > elements;
-        needed.then(|| Tiles::new(&self.region.graph, elements / node)).transpose()
-    }
-
-    /// [`predict`](Self::predict), tile by tile where there are tiles.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn predict_in(&self, tiles: Option<&Tiles>, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
-        match tiles {
-            Some(tiles) => tiles.predict(self, planes, times),
-            None => self.predict(planes, times),
-        }
+    /// Whether the fused kernels run.
+    pub(crate) fn is_fused(&self) -> bool {
+        self.fused
     }
 
     /// The prediction `[b, t, n]` from planes `[2, b, t, n]`.
