@@ -2,7 +2,7 @@
 
 use isobath_engine::random::PhiloxKey;
 use isobath_engine::{DType, Device, Result};
-use isobath_models::stimp::options::{NoiseSchedule, Options, Position};
+use isobath_models::stimp::options::{Fill, NoiseSchedule, Options, Position};
 use isobath_models::stimp::sampler::impute;
 use isobath_models::stimp::stddm::{Batch, Stddm, Times};
 use isobath_models::stimp::tiles::Tiles;
@@ -81,6 +81,21 @@ fn positions_have_it_too() -> Result<()> {
     for position in [Position::Frame, Position::Season] {
         let options = Options { clamp: false, position, ..small(Options::published()) };
         checked(model(options, DType::F64)?).check(1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn hidden_values_play_no_part_in_any_fill() -> Result<()> {
+    for fill in [Fill::VisibleMean, Fill::Zero, Fill::Anomaly] {
+        let model = model(Options { fill, ..small(Options::published()) }, DType::F32)?;
+        let w = window();
+        let other: Vec<f32> = w.values.iter().zip(&w.visible).map(|(v, seen)| if *seen { *v } else { 7.0 }).collect();
+        let filled = |values: &[f32]| model.condition(FRAMES, &PHASES, values, &w.visible)?.filled.to_f64();
+        let (one, two) = (filled(&w.values)?, filled(&other)?);
+        assert_eq!(one, two, "{fill:?}");
+        let kept = w.visible.iter().zip(one.iter().zip(&w.values)).all(|(seen, (a, b))| !seen || *a == f64::from(*b));
+        assert!(kept, "{fill:?}");
     }
     Ok(())
 }

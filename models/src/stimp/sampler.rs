@@ -34,14 +34,15 @@ pub fn impute(
     let mut out = Vec::with_capacity(samples * window);
     for first in (0..samples).step_by(together) {
         let count = together.min(samples - first);
-        let condition = model.condition(frames, &values.repeat(count), &visible.repeat(count))?;
+        let phases = phases.repeat(count);
+        let condition = model.condition(frames, &phases, &values.repeat(count), &visible.repeat(count))?;
         let mut noise = |draw: usize| {
             let key = PhiloxKey { seed, stream: draw as u64 };
             normal(&device, [count, frames, model.nodes()], dtype, key, (first * window) as u64)
         };
         let done = first * model.diffusion().steps();
         let mut step = |steps: usize| progress(done + steps * count);
-        match chain(model, tiles.as_ref(), &phases.repeat(count), &condition, &mut noise, &mut step)? {
+        match chain(model, tiles.as_ref(), &phases, &condition, &mut noise, &mut step)? {
             Some(sample) => out.extend(sample.to_f64()?.iter().map(|v| *v as f32)),
             None => return Ok(None),
         }
@@ -59,7 +60,7 @@ pub fn chain(
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     step: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Tensor>> {
-    let mut x = ops::add(&noise(0)?, &condition.mean)?;
+    let mut x = ops::add(&noise(0)?, &condition.fill)?;
     let last = model.diffusion().steps();
     let samples = x.shape()[0];
     for (done, l) in (0..last).rev().enumerate() {
