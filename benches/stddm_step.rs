@@ -28,8 +28,8 @@ fn main() -> Result<()> {
         adam.step(&mut model.parameters, &gradients).map(|_| ())
     })?;
     timing::memory(&device);
-    let condition = model.condition(coast::FRAMES, &values, &visible)?;
-    let planes = model.planes(&condition, &condition.mean)?;
+    let condition = model.condition(coast::FRAMES, &[], &values, &visible)?;
+    let planes = model.planes(&condition, &condition.fill)?;
     timing::time("forward", |run| model.predict(&planes, Times { steps: &[run % 50], phases: &[] }).map(|_| ()))?;
     timing::profile(&device);
     Ok(())

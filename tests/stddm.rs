@@ -2,9 +2,10 @@
 
 use isobath_engine::random::PhiloxKey;
 use isobath_engine::{DType, Device, Result};
-use isobath_models::stimp::options::{NoiseSchedule, Options, Position};
+use isobath_models::stimp::options::{Fill, NoiseSchedule, Options, Position};
 use isobath_models::stimp::sampler::impute;
 use isobath_models::stimp::stddm::{Batch, Stddm, Times};
+use isobath_models::stimp::tiles::Tiles;
 use isobath_tests::differences::Model;
 use isobath_tests::ring::{self, NODES};
 
@@ -85,6 +86,21 @@ fn positions_have_it_too() -> Result<()> {
 }
 
 #[test]
+fn hidden_values_play_no_part_in_any_fill() -> Result<()> {
+    for fill in [Fill::VisibleMean, Fill::Zero, Fill::Anomaly] {
+        let model = model(Options { fill, ..small(Options::published()) }, DType::F32)?;
+        let w = window();
+        let other: Vec<f32> = w.values.iter().zip(&w.visible).map(|(v, seen)| if *seen { *v } else { 7.0 }).collect();
+        let filled = |values: &[f32]| model.condition(FRAMES, &PHASES, values, &w.visible)?.filled.to_f64();
+        let (one, two) = (filled(&w.values)?, filled(&other)?);
+        assert_eq!(one, two, "{fill:?}");
+        let kept = w.visible.iter().zip(one.iter().zip(&w.values)).all(|(seen, (a, b))| !seen || *a == f64::from(*b));
+        assert!(kept, "{fill:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_papers_variant_has_it_too() -> Result<()> {
     // A unit of a ReLU that crosses 0 within the step spoils a little of the difference.
     checked(model(Options { heads: 2, ..small(Options::paper()) }, DType::F64)?).check(1e-4)
@@ -150,12 +166,13 @@ fn tiles_predict_what_one_piece_predicts() -> Result<()> {
     assert!(spread > 1e-3);
     for nodes in [1, 4, NODES - 1] {
         let node = WINDOWS * FRAMES * model.options().channels;
-        let tiles = model.tiles(WINDOWS, FRAMES, nodes * node)?;
-        assert!(tiles.is_some());
-        let tiled = model.predict_in(tiles.as_ref(), &planes, times(&[1, 4]))?.to_f64()?;
+        let tiles = Tiles::of(&model, WINDOWS, FRAMES, nodes * node)?;
+        let tiled = tiles.map(|tiles| tiles.predict(&model, &planes, times(&[1, 4]))).transpose()?;
+        let tiled = tiled.map(|tiled| tiled.to_f64()).transpose()?.unwrap_or_default();
+        assert_eq!(tiled.len(), whole.len());
         let difference = whole.iter().zip(&tiled).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(difference < 1e-10 * spread, "{nodes} nodes a tile: {difference}");
     }
-    assert!(model.tiles(WINDOWS, FRAMES, usize::MAX)?.is_none());
+    assert!(Tiles::of(&model, WINDOWS, FRAMES, usize::MAX)?.is_none());
     Ok(())
 }

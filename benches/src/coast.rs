@@ -38,6 +38,7 @@ pub fn region(device: &Device, options: RegionOptions) -> Result<Region> {
         neighbours: &neighbours,
         mean: &plane(0.3),
         std: &plane(0.2),
+        cycle: &[],
         low: &[-2.0; NODES],
         high: &[2.0; NODES],
         row: &plane(1.0),

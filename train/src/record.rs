@@ -5,6 +5,7 @@ use std::path::Path;
 
 use isobath_engine::{DType, Device};
 use isobath_models::baselines::Season;
+use isobath_models::stimp::fill::CYCLE;
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use serde::{Deserialize, Serialize};
 
@@ -76,9 +77,9 @@ impl Place {
         let graph = stencil(&self.mask);
         let row: Vec<f32> = nodes.iter().map(|pixel| (pixel / width) as f32 / height as f32).collect();
         let column: Vec<f32> = nodes.iter().map(|pixel| (pixel % width) as f32 / width as f32).collect();
-        let Statistics { mean, std, low, high } = &self.statistics;
+        let Statistics { mean, std, cycle, low, high } = &self.statistics;
         let (offsets, neighbours) = (&graph.offsets, &graph.neighbours);
-        let data = RegionData { offsets, neighbours, mean, std, low, high, row: &row, column: &column };
+        let data = RegionData { offsets, neighbours, mean, std, cycle, low, high, row: &row, column: &column };
         Ok(Region::new(device, &data, options, DType::F32)?)
     }
 
@@ -112,6 +113,7 @@ struct StoredPlace {
     scaling: Scaling,
     mean: Vec<f32>,
     std: Vec<f32>,
+    cycle: Vec<f32>,
     low: Vec<f32>,
     high: Vec<f32>,
 }
@@ -119,9 +121,9 @@ struct StoredPlace {
 impl From<Place> for StoredPlace {
     fn from(place: Place) -> Self {
         let sea = place.mask.sea.iter().map(|&sea| if sea { '1' } else { '0' }).collect();
-        let Statistics { mean, std, low, high } = place.statistics;
+        let Statistics { mean, std, cycle, low, high } = place.statistics;
         let (latitude, longitude, scaling) = (place.latitude, place.longitude, place.scaling);
-        StoredPlace { latitude, longitude, sea, scaling, mean, std, low, high }
+        StoredPlace { latitude, longitude, sea, scaling, mean, std, cycle, low, high }
     }
 }
 
@@ -129,14 +131,20 @@ impl TryFrom<StoredPlace> for Place {
     type Error = Error;
 
     fn try_from(stored: StoredPlace) -> Result<Self> {
-        let StoredPlace { latitude, longitude, sea, scaling, mean, std, low, high } = stored;
+        let StoredPlace { latitude, longitude, sea, scaling, mean, std, cycle, low, high } = stored;
         let sea = sea.chars().map(|digit| digit == '1').collect();
         let mask = SeaMask::new(sea, latitude.len(), longitude.len())?;
         let expected = mask.len();
         if let Some(found) = [&mean, &std, &low, &high].iter().map(|s| s.len()).find(|&len| len != expected) {
             return Err(Error::Input(format!("statistics: expected {expected} sea pixels, found {found}")));
         }
-        Ok(Place { latitude, longitude, mask, scaling, statistics: Statistics { mean, std, low, high } })
+        if cycle.len() != expected * CYCLE {
+            let found = cycle.len();
+            return Err(Error::Input(format!(
+                "annual cycle: expected {CYCLE} numbers for each of {expected} sea pixels, found {found}"
+            )));
+        }
+        Ok(Place { latitude, longitude, mask, scaling, statistics: Statistics { mean, std, cycle, low, high } })
     }
 }
 

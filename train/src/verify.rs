@@ -66,7 +66,7 @@ pub fn stddm(path: &Path, device: &Device) -> Result<Vec<Row>> {
     let steps: Vec<usize> = file.to_f64("in/step")?.iter().map(|l| *l as usize).collect();
     let values = file.to_f32("in/values")?;
 
-    let condition = model.condition(frames, &values, &visible)?;
+    let condition = model.condition(frames, &[], &values, &visible)?;
     let times = Times { steps: &steps, phases: &[] };
     let sample = model.noisy(&condition.filled, &tensor("in/noise")?, &steps)?;
     let planes = model.planes(&condition, &sample)?;
@@ -79,7 +79,7 @@ pub fn stddm(path: &Path, device: &Device) -> Result<Vec<Row>> {
     rows.extend(loss_and_gradients(&file, &model.parameters, || model.loss_of(&planes, times, &values_there, &mask))?);
 
     let noise = file.to_f32("in/sampler_noise")?;
-    let condition: Condition = model.condition(frames, &values, &observed)?;
+    let condition: Condition = model.condition(frames, &[], &values, &observed)?;
     let mut draw = |i: usize| model.tensor(&shape, &noise[i * values.len()..(i + 1) * values.len()]);
     if let Some(sample) = chain(&model, None, &[], &condition, &mut draw, &mut |_| true)? {
         rows.push(output(&file, "out/sample", &sample)?);
@@ -185,7 +185,7 @@ impl Fixture {
         let column: Vec<f32> = nodes.iter().map(|i| (i % width) as f32 / width as f32).collect();
         let (offsets, neighbours) = (&graph.offsets, &graph.neighbours);
         let (mean, std) = (&self.mean, &self.std);
-        let data = RegionData { offsets, neighbours, mean, std, low, high, row: &row, column: &column };
+        let data = RegionData { offsets, neighbours, mean, std, cycle: &[], low, high, row: &row, column: &column };
         Ok(Region::new(device, &data, options, DType::F32)?)
     }
 }

@@ -52,6 +52,9 @@ pub enum Fill {
     VisibleMean,
     /// Zero; implied by the paper.
     Zero,
+    /// The node's annual cycle over the training frames, plus the visible anomalies of neighbours and of the frames before and
+    /// after; in neither.
+    Anomaly,
 }
 
 /// How a node's prototype weights follow from its features.

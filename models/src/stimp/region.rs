@@ -31,6 +31,9 @@ pub struct RegionData<'a> {
     pub mean: &'a [f32],
     /// Standard deviation over the training frames, `[n]`.
     pub std: &'a [f32],
+    /// Annual cycle over the training frames, `[n, CYCLE]`, as [`annual_cycle`](super::fill::annual_cycle) gives it; empty for models that do not
+    /// fill by it.
+    pub cycle: &'a [f32],
     /// Lowest value, `[n]`.
     pub low: &'a [f32],
     /// Highest value, `[n]`.
@@ -48,6 +51,8 @@ pub struct Region {
     pub(crate) graph: Csr,
     /// `[n, features]`.
     pub(crate) features: Tensor,
+    /// `[n, CYCLE]`.
+    pub(crate) cycle: Vec<f32>,
     /// Lowest and highest value `[n]`.
     pub(crate) bounds: (Tensor, Tensor),
 }
@@ -81,6 +86,7 @@ impl Region {
             options,
             graph,
             features: Tensor::from_f64(device, [n, planes.len()], &features, dtype)?.keep()?,
+            cycle: data.cycle.to_vec(),
             bounds: (bound(data.low)?, bound(data.high)?),
         })
     }

@@ -27,21 +27,22 @@ pub fn impute(
     let window = frames * model.nodes();
     let together = (TOGETHER / (window * model.options().channels)).clamp(1, samples.max(1));
     let tiles = match window * model.options().channels > LARGEST {
-        true => model.tiles(1, frames, TOGETHER)?,
+        true => Tiles::of(model, 1, frames, TOGETHER)?,
         false => None,
     };
     let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
     let mut out = Vec::with_capacity(samples * window);
     for first in (0..samples).step_by(together) {
         let count = together.min(samples - first);
-        let condition = model.condition(frames, &values.repeat(count), &visible.repeat(count))?;
+        let phases = phases.repeat(count);
+        let condition = model.condition(frames, &phases, &values.repeat(count), &visible.repeat(count))?;
         let mut noise = |draw: usize| {
             let key = PhiloxKey { seed, stream: draw as u64 };
             normal(&device, [count, frames, model.nodes()], dtype, key, (first * window) as u64)
         };
         let done = first * model.diffusion().steps();
         let mut step = |steps: usize| progress(done + steps * count);
-        match chain(model, tiles.as_ref(), &phases.repeat(count), &condition, &mut noise, &mut step)? {
+        match chain(model, tiles.as_ref(), &phases, &condition, &mut noise, &mut step)? {
             Some(sample) => out.extend(sample.to_f64()?.iter().map(|v| *v as f32)),
             None => return Ok(None),
         }
@@ -59,12 +60,16 @@ pub fn chain(
     noise: &mut dyn FnMut(usize) -> Result<Tensor>,
     step: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Tensor>> {
-    let mut x = ops::add(&noise(0)?, &condition.mean)?;
+    let mut x = ops::add(&noise(0)?, &condition.fill)?;
     let last = model.diffusion().steps();
     let samples = x.shape()[0];
     for (done, l) in (0..last).rev().enumerate() {
-        let predicted =
-            model.predict_in(tiles, &model.planes(condition, &x)?, Times { steps: &vec![l; samples], phases })?;
+        let (planes, steps) = (model.planes(condition, &x)?, vec![l; samples]);
+        let times = Times { steps: &steps, phases };
+        let predicted = match tiles {
+            Some(tiles) => tiles.predict(model, &planes, times)?,
+            None => model.predict(&planes, times)?,
+        };
         let fresh = if l > 0 { Some(noise(done + 1)?) } else { None };
         x = ops::posterior_step(&x, &predicted, fresh.as_ref(), model.diffusion().posterior(l))?;
         if !step(done + 1) {

@@ -1,10 +1,10 @@
 //! STDDM: the network that predicts a window's values from its visible cells and a noisy sample (systems 1.4, 1.5).
 
 use super::diffusion::{Diffusion, step_table};
+use super::fill;
 use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
-use super::tiles::Tiles;
 use super::tlt::{self, EPS};
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
@@ -51,7 +51,7 @@ pub struct Batch<'a> {
 pub struct Times<'a> {
     /// Diffusion step of every window, `[b]`.
     pub steps: &'a [usize],
-    /// Time of every frame as a fraction of its year, `[b, t]`; read with [`Position::Season`] alone.
+    /// Time of every frame as a fraction of its year, `[b, t]`; read with [`Position::Season`] and [`Fill::Anomaly`] alone.
     pub phases: &'a [f32],
 }
 
@@ -60,7 +60,7 @@ pub struct Condition {
     /// Visible values, the fill elsewhere, `[b, t, n]`.
     pub filled: Tensor,
     /// The fill of every node in every frame, `[b, t, n]`.
-    pub mean: Tensor,
+    pub fill: Tensor,
     /// 1 where nothing is visible, `[b, t, n]`.
     pub hidden: Tensor,
 }
@@ -104,37 +104,44 @@ impl Stddm {
         self.region.nodes()
     }
 
-    /// Fills the gaps of windows `[b, t, n]`.
-    pub fn condition(&self, frames: usize, values: &[f32], visible: &[bool]) -> Result<Condition> {
+    /// Fills the gaps of windows `[b, t, n]` whose frames lie at `phases` `[b, t]`, fractions of a year; read with
+    /// [`Fill::Anomaly`] alone.
+    ///
+    /// # Errors
+    /// When there are not as many phases as the fill needs, and what the engine says.
+    pub fn condition(&self, frames: usize, phases: &[f32], values: &[f32], visible: &[bool]) -> Result<Condition> {
         let window = frames * self.nodes();
-        let (mut filled, mut mean, mut hidden) = (values.to_vec(), vec![0.0; values.len()], vec![0.0; values.len()]);
-        for start in (0..values.len()).step_by(window) {
-            let fill = self.fill(frames, &values[start..start + window], &visible[start..start + window]);
-            for (i, fill) in (start..start + window).zip(fill.iter().cycle()) {
-                mean[i] = *fill;
-                if !visible[i] {
-                    (filled[i], hidden[i]) = (*fill, 1.0);
-                }
-            }
+        let (mut filled, mut hidden) = (values.to_vec(), vec![0.0; values.len()]);
+        let mut fill = Vec::with_capacity(values.len());
+        for (i, start) in (0..values.len()).step_by(window).enumerate() {
+            let cells = start..start + window;
+            let phases = phases.get(i * frames..(i + 1) * frames);
+            fill.extend(self.fill(phases, &values[cells.clone()], &visible[cells])?);
+        }
+        for (i, fill) in fill.iter().enumerate().filter(|(i, _)| !visible[*i]) {
+            (filled[i], hidden[i]) = (*fill, 1.0);
         }
         let shape = [values.len() / window, frames, self.nodes()];
         let tensor = |v: &[f32]| self.tensor(&shape, v);
-        Ok(Condition { filled: tensor(&filled)?, mean: tensor(&mean)?, hidden: tensor(&hidden)? })
+        Ok(Condition { filled: tensor(&filled)?, fill: tensor(&fill)?, hidden: tensor(&hidden)? })
     }
 
-    /// sum_t X M / (sum_t M + 1e-5) for every node of one window.
-    fn fill(&self, frames: usize, values: &[f32], visible: &[bool]) -> Vec<f32> {
-        let n = self.nodes();
-        let (mut sum, mut count) = (vec![0.0f32; n], vec![0.0f32; n]);
-        if self.options.fill == Fill::VisibleMean {
-            for t in 0..frames {
-                for node in (0..n).filter(|node| visible[t * n + node]) {
-                    sum[node] += values[t * n + node];
-                    count[node] += 1.0;
+    /// The fill of one window `[t, n]`.
+    fn fill(&self, phases: Option<&[f32]>, values: &[f32], visible: &[bool]) -> Result<Vec<f32>> {
+        Ok(match self.options.fill {
+            Fill::Zero => vec![0.0; values.len()],
+            Fill::VisibleMean => fill::visible_mean(self.nodes(), values, visible),
+            Fill::Anomaly => {
+                let refuse = |what: &str| Err(Error::Shape { op: "stddm", what: what.into() });
+                let Some(phases) = phases else {
+                    return refuse("phases: expected one for each frame of a window, found fewer");
+                };
+                if self.region.cycle.len() != self.nodes() * fill::CYCLE {
+                    return refuse("the fill `anomaly` needs the annual cycle of every node, the region has none");
                 }
+                fill::anomaly(&self.region.graph.rows()?, &self.region.cycle, phases, values, visible)
             }
-        }
-        sum.iter().zip(count).map(|(sum, count)| sum / (count + 1e-5)).collect()
+        })
     }
 
     /// A host array as a tensor of the network's number type.
@@ -156,7 +163,7 @@ impl Stddm {
 
     /// The masked squared error of a batch, to be recorded on a tape.
     pub fn loss(&self, batch: &Batch<'_>) -> Result<Tensor> {
-        let condition = self.condition(batch.frames, batch.values, batch.visible)?;
+        let condition = self.condition(batch.frames, batch.times.phases, batch.values, batch.visible)?;
         let shape = *condition.filled.shape();
         let values = self.tensor(shape.dims(), batch.values)?;
         let noise = normal(values.device(), shape, values.dtype(), batch.noise, 0)?;
@@ -175,26 +182,9 @@ impl Stddm {
         ops::masked_mse(&self.predict(planes, times)?, values, mask)
     }
 
-    /// The region in tiles that keep every activation of windows `[b, t, n]` below `elements` numbers; `None` where they are
-    /// below it in one piece, and for the variants that the fused kernels lack.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn tiles(&self, windows: usize, frames: usize, elements: usize) -> Result<Option<Tiles>> {
-        let node = (windows * frames * self.options.channels).max(1);
-        let needed = self.fused && node * self.nodes() > elements;
-        needed.then(|| Tiles::new(&self.region.graph, elements / node)).transpose()
-    }
-
-    /// [`predict`](Self::predict), tile by tile where there are tiles.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn predict_in(&self, tiles: Option<&Tiles>, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
-        match tiles {
-            Some(tiles) => tiles.predict(self, planes, times),
-            None => self.predict(planes, times),
-        }
+    /// Whether the fused kernels run.
+    pub(crate) fn is_fused(&self) -> bool {
+        self.fused
     }
 
     /// The prediction `[b, t, n]` from planes `[2, b, t, n]`.

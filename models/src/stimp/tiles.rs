@@ -21,12 +21,20 @@ struct Tile {
 pub struct Tiles(Vec<Tile>);
 
 impl Tiles {
-    /// Tiles of at most `nodes` nodes. Few neighbours are far away in the order of the nodes where the region is a grid in
-    /// row-major order; any other graph is cut rightly too, but gains nothing.
+    /// The region of `model` in tiles that keep every activation of so many windows of so many frames below `elements` numbers;
+    /// `None` where they are below it in one piece, and for the variants that the fused kernels lack.
     ///
     /// # Errors
     /// What the engine says.
-    pub fn new(graph: &Csr, nodes: usize) -> Result<Tiles> {
+    pub fn of(model: &Stddm, windows: usize, frames: usize, elements: usize) -> Result<Option<Tiles>> {
+        let node = (windows * frames * model.options().channels).max(1);
+        let needed = model.is_fused() && node * model.nodes() > elements;
+        needed.then(|| Tiles::new(&model.spatial_parts()?.1.graph, elements / node)).transpose()
+    }
+
+    /// Tiles of at most `nodes` nodes. Few neighbours are far away in the order of the nodes where the region is a grid in
+    /// row-major order; any other graph is cut rightly too, but gains nothing.
+    fn new(graph: &Csr, nodes: usize) -> Result<Tiles> {
         let Rows { offsets, neighbours, values } = graph.rows()?;
         let nodes = nodes.max(1);
         let tile = |first: usize| {
@@ -51,7 +59,7 @@ impl Tiles {
     ///
     /// # Errors
     /// What the engine says.
-    pub(crate) fn predict(&self, model: &Stddm, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
+    pub fn predict(&self, model: &Stddm, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
         let (weights, spatial) = model.spatial_parts()?;
         let mixed = |tile: &Tile| -> Result<_> {
             let h = model.temporal(&ops::slice(planes, 3, tile.inputs.clone())?, times)?;

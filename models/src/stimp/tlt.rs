@@ -1,6 +1,7 @@
 //! TLT: the temporal block's parameters, and the block from small operations: every variant, and the twin that the fused
 //! kernel is held against.
 
+use super::fill::harmonics;
 use super::options::{Attention, BlockForm};
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, TemporalWeights};
@@ -72,9 +73,7 @@ pub(crate) const SEASON_WIDTH: usize = 2 * HARMONICS;
 
 /// Sines and cosines of the first harmonics of the year at these phases, fractions of a year, `[phases, SEASON_WIDTH]`.
 pub(crate) fn season_table(phases: &[f32]) -> Vec<f64> {
-    let angle = |phase: f32, harmonic: usize| std::f64::consts::TAU * harmonic as f64 * f64::from(phase);
-    let row = |phase| (1..=HARMONICS).flat_map(move |h| [angle(phase, h).sin(), angle(phase, h).cos()]);
-    phases.iter().flat_map(|phase| row(*phase)).collect()
+    phases.iter().flat_map(|phase| harmonics(*phase, HARMONICS)).collect()
 }
 
 /// The temporal block on planes `[f, b, t, n]` and shift `[b, t, c]`, result `[b, n, t, c]`.

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use isobath_models::stimp::fill::annual_cycle;
+
 use super::netcdf::Field;
 use crate::{Error, Result};
 
@@ -184,6 +186,8 @@ pub struct Statistics {
     pub mean: Vec<f32>,
     /// Standard deviation of the population; 1 without data.
     pub std: Vec<f32>,
+    /// Annual cycle, `[nodes, CYCLE]`, as [`annual_cycle`] gives it.
+    pub cycle: Vec<f32>,
     /// Least value; 0 without data.
     pub low: Vec<f32>,
     /// Greatest value; 0 without data.
@@ -198,8 +202,11 @@ impl Statistics {
     pub fn of(series: &Series, frames: Range<usize>) -> Result<Self> {
         check_frames(&frames, series.frames)?;
         let n = series.nodes;
-        let mut statistics =
-            Statistics { mean: vec![0.0; n], std: vec![1.0; n], low: vec![0.0; n], high: vec![0.0; n] };
+        let cells = frames.start * n..frames.end * n;
+        let phases = &series.phases[frames.clone()];
+        let cycle = annual_cycle(&series.values[cells.clone()], &series.observed[cells], phases);
+        let zeros = || vec![0.0; n];
+        let mut statistics = Statistics { mean: zeros(), std: vec![1.0; n], cycle, low: zeros(), high: zeros() };
         for node in 0..n {
             let cells = frames.clone().map(|frame| frame * n + node);
             let observed = cells.filter(|&cell| series.observed[cell]);

@@ -2,14 +2,20 @@ use super::*;
 use crate::config::Decline;
 use crate::data::nodes::{SeaMask, Statistics};
 use crate::record::Scaling;
+use isobath_models::stimp::fill::CYCLE;
 use isobath_models::stimp::forecaster::Options;
 
 const NODES: usize = 6;
 const FRAMES: usize = 60;
 
 fn place() -> Place {
-    let statistics =
-        Statistics { mean: vec![0.1; NODES], std: vec![0.7; NODES], low: vec![-1.0; NODES], high: vec![1.0; NODES] };
+    let statistics = Statistics {
+        mean: vec![0.1; NODES],
+        std: vec![0.7; NODES],
+        cycle: vec![0.0; NODES * CYCLE],
+        low: vec![-1.0; NODES],
+        high: vec![1.0; NODES],
+    };
     let mask = SeaMask::new(vec![true; NODES], 2, 3).expect("a mask");
     let scaling = Scaling { offset: 0.0, factor: 1.0 };
     Place { latitude: vec![1.0, 0.0], longitude: vec![0.0, 1.0, 2.0], mask, scaling, statistics }
