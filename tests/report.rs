@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use isobath_models::stimp::fill::CYCLE;
 use isobath_train::data::nodes::{SeaMask, Statistics};
 use isobath_train::data::time::TimeAxis;
 use isobath_train::html::{Interval, Quantity, Report, View};
@@ -77,7 +78,13 @@ fn page(southward: bool) -> Result<String, Failed> {
         longitude: (0..WIDTH).map(|column| -4.0 + 0.5 * column as f64).collect(),
         mask: SeaMask::new(sea, HEIGHT, WIDTH)?,
         scaling: Scaling { offset: 0.0, factor: 1.0 },
-        statistics: Statistics { mean: nodes.clone(), std: nodes.clone(), low: nodes.clone(), high: nodes },
+        statistics: Statistics {
+            mean: nodes.clone(),
+            std: nodes.clone(),
+            cycle: vec![0.0; CYCLE * nodes.len()],
+            low: nodes.clone(),
+            high: nodes,
+        },
     };
     let days = (0..FRAMES).map(|frame| 8.0 * frame as f64).collect();
     let time = TimeAxis::decode(days, "days since 2020-01-01", "standard")?;

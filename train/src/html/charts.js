@@ -25,9 +25,9 @@ const ticksOf = (low, high, logarithmic, count) => (logarithmic ? logarithmicTic
 /** The first frames of years, months, days or hours, as [frame, label]: as many as fit into `width` pixels. */
 function dateTicks(dates, width) {
   const year = ([y]) => `${y}`;
-  const month = ([y, m], first) => (m === 1 || first ? `${MONTHS[m - 1]} ${y}` : MONTHS[m - 1]);
-  const day = ([y, m, d], first) => `${d} ${MONTHS[m - 1]}${first ? ` ${y}` : ""}`;
-  const hour = ([, m, d, h], first) => (h === 0 || first ? `${d} ${MONTHS[m - 1]}` : `${two(h)}:00`);
+  const month = ([y, m], before) => (m === 1 || !before ? `${MONTHS[m - 1]} ${y}` : MONTHS[m - 1]);
+  const day = ([y, m, d], before) => `${d} ${MONTHS[m - 1]}${before ? "" : ` ${y}`}`;
+  const hour = (date, before) => (before && String(before.slice(0, 3)) === String(date.slice(0, 3)) ? `${two(date[3])}:00` : day(date, before));
   const kinds = [
     ...[1, 3, 6, 12].map((n) => [([y, m, d, h]) => [y, m, d, Math.floor(h / n)], ([, , , h]) => h % n === 0, hour]),
     ...[1, 2, 5, 10].map((n) => [
@@ -41,7 +41,7 @@ function dateTicks(dates, width) {
     const frames = dates.flatMap((date, i) => (first(date, i) ? [i] : []));
     // Periods that hold one frame here and two there would make uneven ticks.
     const even = frames.length + 1 >= dates.length || 2 * frames.length <= dates.length;
-    if (even && frames.length * (label === year ? 48 : 74) <= width) return frames.map((frame, i) => [frame, label(dates[frame], i === 0)]);
+    if (even && frames.length * (label === year ? 48 : 74) <= width) return frames.map((frame, i) => [frame, label(dates[frame], dates[frames[i - 1]])]);
   }
   return [];
 }

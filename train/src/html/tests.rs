@@ -3,6 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::data::nodes::{SeaMask, Statistics};
 use crate::record::Scaling;
+use isobath_models::stimp::fill::CYCLE;
 
 /// Two rows from south to north, three columns, land in the south-west.
 fn place() -> Place {
@@ -13,7 +14,13 @@ fn place() -> Place {
         longitude: vec![179.0, -180.0, -179.0],
         mask,
         scaling: Scaling { offset: 0.0, factor: 1.0 },
-        statistics: Statistics { mean: nodes(), std: nodes(), low: nodes(), high: nodes() },
+        statistics: Statistics {
+            mean: nodes(),
+            std: nodes(),
+            cycle: vec![0.0; 5 * CYCLE],
+            low: nodes(),
+            high: nodes(),
+        },
     }
 }
 

@@ -60,14 +60,15 @@ impl Every {
         }
     }
 
-    /// `date` as far as it tells ticks apart; the `first` says what the others leave out.
-    fn label(self, date: &Date, first: bool) -> String {
+    /// `date` as far as it tells ticks apart, after the tick `before`; the first says what the others leave out.
+    fn label(self, date: &Date, before: Option<&Date>) -> String {
+        let day = |date: &Date| (date.year, date.month, date.day);
         let month = MONTHS[usize::from(date.month.clamp(1, 12)) - 1];
         match self {
-            Hours(_) if date.hour > 0 && !first => format!("{:02}:00", date.hour),
-            Days(_) if first => format!("{} {month} {}", date.day, date.year),
+            Hours(_) if before.is_some_and(|before| day(before) == day(date)) => format!("{:02}:00", date.hour),
+            Hours(_) | Days(_) if before.is_none() => format!("{} {month} {}", date.day, date.year),
             Hours(_) | Days(_) => format!("{} {month}", date.day),
-            Months(_) if date.month == 1 || first => format!("{month} {}", date.year),
+            Months(_) if date.month == 1 || before.is_none() => format!("{month} {}", date.year),
             Months(_) => month.to_owned(),
             Years(_) => date.year.to_string(),
         }
@@ -89,9 +90,12 @@ pub(super) fn ticks(time: &TimeAxis, count: usize) -> Vec<Tick> {
     let fits = |(_, frames): &(Every, Vec<usize>)| frames.len() <= count && even(frames.len());
     let fitting = STEPS.into_iter().map(|every| (every, frames(every))).find(fits);
     let Some((every, frames)) = fitting else { return Vec::new() };
-    let tick =
-        |(i, frame): (usize, usize)| Tick { value: time.values[frame], label: every.label(&dates[frame], i == 0) };
-    frames.into_iter().enumerate().map(tick).collect()
+    let before = |i: usize| Some(&dates[frames[i.checked_sub(1)?]]);
+    let tick = |(i, frame): (usize, &usize)| Tick {
+        value: time.values[*frame],
+        label: every.label(&dates[*frame], before(i)),
+    };
+    frames.iter().enumerate().map(tick).collect()
 }
 
 #[cfg(test)]
@@ -110,8 +114,9 @@ mod tests {
         assert_eq!(labels(eight_days(), "days since 2020-03-05", 15).len(), 6, "ten days are no even step");
         assert_eq!(labels(vec![0.0, 8.0], "days since 2020-03-05", 5), ["5 Mar 2020", "13 Mar"]);
         assert_eq!(labels(eight_days(), "days since 2020-03-09", 5), ["Apr 2020", "Jul"]);
+        assert_eq!(labels(vec![0.5, 1.5], "days since 2020-03-05", 5), ["5 Mar 2020", "6 Mar"]);
         let hours = (0..48).map(f64::from).collect();
-        assert_eq!(labels(hours, "hours since 2019-03-01", 4), ["1 Mar", "12:00", "2 Mar", "12:00"]);
+        assert_eq!(labels(hours, "hours since 2019-03-01", 4), ["1 Mar 2019", "12:00", "2 Mar", "12:00"]);
         let years = (0..60).map(|year| 365.2425 * f64::from(year)).collect();
         assert_eq!(labels(years, "days since 1961-01-02", 7), ["1970", "1980", "1990", "2000", "2010", "2020"]);
     }
