@@ -127,6 +127,42 @@ fn a_training_without_the_hidden_cells_reads_none_of_them() {
     assert!(warned.contains("flatter"), "{warned}");
 }
 
+/// What the script of a page reads.
+fn page(folder: &Path, name: &str) -> Value {
+    let text = std::fs::read_to_string(folder.join(name)).expect("a page");
+    let (_, data) = text.split_once("type=\"application/json\">").expect("the data");
+    serde_json::from_str(data.split_once("</script>").expect("their end").0).expect("JSON")
+}
+
+#[test]
+fn reports_show_the_model_or_else_the_nearest_baseline() {
+    let place = workplace();
+    let folder = place.path();
+    succeeds(folder, &format!("evaluate {DATA} --hide 0.5 --window 27 --report baseline.html --json table.json"));
+    let shown = page(folder, "baseline.html");
+    let windows = shown["views"].as_array().expect("views");
+    assert_eq!(windows.len(), 2, "54 frames are two windows of 27");
+    for view in windows {
+        let name = view["estimateName"].as_str().unwrap_or_default();
+        assert!(BASELINES.iter().any(|method| name == format!("imputed ({method})")), "{name}");
+        assert!(view["truth"].is_object() && view["spread"].is_null() && view["low"].is_null());
+    }
+    assert_eq!((&shown["loss"], &shown["embedding"]), (&Value::Array(Vec::new()), &Value::Null));
+
+    succeeds(folder, &format!("train stddm {DATA} --config small.toml -o run"));
+    succeeds(folder, "evaluate --data sst.nc --weights run --hide 0.5 --report model.html --plots pictures");
+    let shown = page(folder, "model.html");
+    assert_eq!(shown["views"][0]["estimateName"], "imputed (median)");
+    assert!(shown["views"][0]["spread"].is_object() && shown["views"][0]["low"].is_object());
+    assert_eq!(shown["embedding"]["maps"].as_array().map(Vec::len), Some(2), "a map for each prototype");
+    assert!(folder.join("pictures/embedding.png").is_file() && folder.join("pictures/loss.png").is_file());
+    let text = std::fs::read_to_string(folder.join("model.html")).expect("a page");
+    assert!(["STDDM", "DINEOF", "In 90 %"].iter().all(|word| text.contains(word)), "the score table");
+
+    succeeds(folder, "impute --data sst.nc --weights run -o imputed.nc --report imputed.html");
+    assert!(page(folder, "imputed.html")["views"][0]["truth"].is_null());
+}
+
 #[test]
 fn wrong_requests_are_refused_and_leave_no_file() {
     let place = workplace();
@@ -138,6 +174,9 @@ fn wrong_requests_are_refused_and_leave_no_file() {
     refuses(folder, &format!("evaluate {DATA} --hide 0.5 --window 0"), &["sst.nc", "window = 0"]);
     refuses(folder, &format!("evaluate {DATA} --heldout none.npz"), &["none.npz", "no such file"]);
     refuses(folder, &format!("evaluate {DATA} --hide 0.5 --json absent/table.json"), &["absent"]);
+    refuses(folder, &format!("evaluate {DATA} --hide 0.5 --report absent/page.html"), &["absent"]);
+    refuses(folder, &format!("evaluate {DATA} --hide 0.5 --report sst.nc"), &["sst.nc", "an HTML page"]);
+    refuses(folder, &format!("evaluate {DATA} --hide 0.5 --plots small.toml/pictures"), &["small.toml"]);
     refuses(folder, &format!("hide {DATA} --rate nan -o held.npz"), &["above 0 and below 1, found NaN"]);
     refuses(folder, &format!("hide {DATA} --rate 0.5 -o absent/held.npz"), &["absent"]);
     refuses(folder, "hide --data sst.nc --var sst --rate 0.5 -o held.npz", &["`sst` not found"]);

@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(labels(eight_days(), "days since 2020-03-05", 8), ["Mar 2020", "Apr", "May", "Jun", "Jul", "Aug"]);
         assert_eq!(labels(eight_days(), "days since 2020-03-05", 15).len(), 6, "ten days are no even step");
         assert_eq!(labels(vec![0.0, 8.0], "days since 2020-03-05", 5), ["5 Mar 2020", "13 Mar"]);
-        assert_eq!(labels(eight_days(), "days since 2020-03-09", 5), ["Apr 2020", "Jul"]);
+        assert_eq!(labels(eight_days(), "days since 2020-03-09", 4), ["Apr 2020", "Jul"]);
         assert_eq!(labels(vec![0.5, 1.5], "days since 2020-03-05", 5), ["5 Mar 2020", "6 Mar"]);
         let hours = (0..48).map(f64::from).collect();
         assert_eq!(labels(hours, "hours since 2019-03-01", 4), ["1 Mar 2019", "12:00", "2 Mar", "12:00"]);
