@@ -12,6 +12,7 @@ use crate::config::Data;
 use crate::data::heldout::HeldOut;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{SeaMask, Series, Statistics, Transform, stencil};
+use crate::data::rhythm::{self, Rhythm};
 use crate::data::windows::{TrainShare, split};
 use crate::{Error, Result};
 
@@ -82,13 +83,18 @@ impl Place {
         Ok(Region::new(device, &data, options, DType::F32)?)
     }
 
+    /// The grid in words.
+    pub fn grid(&self) -> String {
+        grid(&self.latitude, &self.longitude)
+    }
+
     /// An error unless `field` lies on this place's grid.
     fn expect_grid_of(&self, field: &Field, path: &Path) -> Result<()> {
         let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
         if close(&self.latitude, &field.latitude) && close(&self.longitude, &field.longitude) {
             return Ok(());
         }
-        let trained = grid(&self.latitude, &self.longitude);
+        let trained = self.grid();
         let found = grid(&field.latitude, &field.longitude);
         Err(Error::Input(format!("{}: the weights were trained on {trained}, the file has {found}", path.display())))
     }
@@ -205,7 +211,23 @@ impl Record {
     /// # Errors
     /// As [`Record::to_train`], and [`Error::Input`] with both grids when they differ.
     pub fn at(path: &Path, data: &Data, place: Place) -> Result<Self> {
+        Self::of_field_at(netcdf::read(path, &data.variable)?, path, data, place)
+    }
+
+    /// As [`Record::at`], with a frame for every step of the time axis, wholly missing where the file leaves it out. The
+    /// training frames then count those too.
+    ///
+    /// # Errors
+    /// As [`Record::at`], and [`Error::Input`] when the time axis is irregular.
+    pub fn regular_at(path: &Path, data: &Data, place: Place) -> Result<(Self, Rhythm)> {
         let field = netcdf::read(path, &data.variable)?;
+        let (field, rhythm) = rhythm::regular(field).map_err(|error| in_file(path, error))?;
+        let end = data.train_frames.map(|frames| rhythm.places.get(frames).copied().unwrap_or(field.frames));
+        let data = Data { train_frames: end, ..data.clone() };
+        Ok((Self::of_field_at(field, path, &data, place)?, rhythm))
+    }
+
+    fn of_field_at(field: Field, path: &Path, data: &Data, place: Place) -> Result<Self> {
         place.expect_grid_of(&field, path)?;
         let transform = data.transform.unwrap_or_default();
         let (scaled, dropped) = scaled(&field, transform).map_err(|error| in_file(path, error))?;

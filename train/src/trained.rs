@@ -96,7 +96,8 @@ pub fn file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(FILE) } else { path.to_owned() }
 }
 
-fn entry<T: DeserializeOwned>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+/// An entry of the metadata of a weights file, from JSON.
+pub(crate) fn entry<T: DeserializeOwned>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
     let refuse = |what: String| Error::Input(format!("{}: metadata entry {key}: {what}", path.display()));
     let text = metadata.get(key).ok_or_else(|| refuse("missing".into()))?;
     serde_json::from_str(text).map_err(|error| refuse(error.to_string()))

@@ -1,6 +1,6 @@
 //! The time axis: CF time coordinates decoded to calendar dates (CF Conventions, section 4.4).
 
-use netcdf_reader::cf::time::{CfCalendar, CfDateTime, CfTimeRef, decode_time_exact, parse_time_units};
+use netcdf_reader::cf::time::{CfCalendar, CfDateTime, CfTimeRef, CfTimeUnit, decode_time_exact, parse_time_units};
 
 /// A date and time of day in the calendar of its [`TimeAxis`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +76,25 @@ impl TimeAxis {
         let mut steps: Vec<f64> = self.dates.windows(2).map(|pair| day(&pair[1]) - day(&pair[0])).collect();
         steps.sort_by(f64::total_cmp);
         steps.get(steps.len() / 2).copied()
+    }
+
+    /// How many of the axis's units a day has.
+    pub(super) fn units_a_day(&self) -> f64 {
+        match reference(&self.units, &self.calendar).map(|reference| reference.unit) {
+            Ok(CfTimeUnit::Seconds) => 86_400.0,
+            Ok(CfTimeUnit::Minutes) => 1440.0,
+            Ok(CfTimeUnit::Hours) => 24.0,
+            // Of the calendar `360_day`, the only one in which they are read.
+            Ok(CfTimeUnit::Months) => 1.0 / 30.0,
+            // The axis was decoded, so its units are those.
+            Ok(CfTimeUnit::Days) | Err(_) => 1.0,
+        }
+    }
+
+    /// The date of a value that a day, a month or a year hence might have; `None` beyond what the calendar knows.
+    pub(super) fn date(&self, value: f64) -> Option<Date> {
+        let reference = reference(&self.units, &self.calendar).ok()?;
+        decode_time_exact(value, &reference).ok().map(|date| date_of(&date))
     }
 
     /// The part of the axis over `frames`, which must lie within it.
