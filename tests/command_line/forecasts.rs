@@ -134,9 +134,9 @@ fn a_forecast_follows_the_record_with_an_interval() {
     let methods: Vec<&str> = rows.iter().filter_map(|row| row["method"].as_str()).collect();
     assert_eq!(methods, ["STIMP", "persistence", "seasonal persistence", "monthly climatology"]);
     assert!(rows.iter().all(|row| row["cells"] == rows[0]["cells"] && table.contains(row["method"].as_str().unwrap())));
-    // The wave comes back each year, and is recorded without noise.
-    assert!(rows[2]["mae"].as_f64() < Some(1e-5) && rows[3]["mae"].as_f64() < Some(1e-5), "{rows:?}");
-    assert!(rows[1]["mae"].as_f64() > Some(0.1) && rows[1]["interval_90"].is_null(), "{rows:?}");
+    // The wave comes back each year, without noise where it was seen.
+    assert!(rows[2]["mae"].as_f64() < Some(0.1) && rows[3]["mae"].as_f64() < Some(0.1), "{rows:?}");
+    assert!(rows[1]["mae"].as_f64() > Some(0.2) && rows[1]["interval_90"].is_null(), "{rows:?}");
     let coverage = rows[0]["interval_90"]["coverage"].as_f64().expect("an interval");
     assert!((0.5..=1.0).contains(&coverage) && rows[0]["lead_mae"].as_array().expect("leads").len() == 3, "{rows:?}");
 }
@@ -218,11 +218,15 @@ fn what_cannot_be_forecast_is_refused() {
     let place = imputer();
     let folder = place.path();
     let train = |rest: &str| format!("{TRAIN} -o new {rest}");
-    refuses(folder, &train("--horizon 36"), &["chl.nc", "horizon", "less than the 36 frames", "found 36"]);
+    refuses(
+        folder,
+        &train("--horizon 36 --validation-frames 36"),
+        &["chl.nc", "horizon", "less than the 36 frames", "found 36"],
+    );
     refuses(folder, &train("--horizon 20 --validation-frames 20"), &["at least 46 training frames, found 27 of 36"]);
     refuses(folder, &train("--validation-frames 2"), &["train.validation_frames", "at least the horizon", "found 2"]);
     refuses(folder, &train("--members 0"), &["ensemble.members", "found 0"]);
-    refuses(folder, &train("--weights none"), &["the argument '--weights <PATH>' cannot be used multiple times"]);
+    refuses(folder, "train forecaster --data chl.nc --weights none -o new", &["none", "no such file"]);
     refuses(folder, &train("--resume"), &["new/forecaster.toml", "no such file"]);
     refuses(folder, &format!("{TRAIN} -o chl.nc/new"), &["chl.nc/new", "expected a folder, found a file"]);
     for (content, words) in [

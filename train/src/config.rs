@@ -76,6 +76,11 @@ pub struct Train {
     pub max_norm: f64,
     /// How the learning rate falls.
     pub schedule: Decline,
+    /// Frames at the end of the training frames that no training window holds; 0 trains on all, as published. The weights
+    /// of the epoch that fills hidden cells in them best are kept.
+    pub validation_frames: usize,
+    /// Epochs without a better result on the validation frames after which the training stops.
+    pub patience: usize,
     /// Seed of everything random.
     pub seed: u64,
     /// Epochs between checkpoints.
@@ -95,6 +100,8 @@ impl Default for Train {
             decoupled: false,
             max_norm: 1.0,
             schedule: Decline::Step,
+            validation_frames: 0,
+            patience: 50,
             seed: 1234,
             checkpoint_every: 10,
         }
@@ -219,6 +226,7 @@ impl Config {
         within("train.lr", train.lr, f64::MIN_POSITIVE..=1e30, "above 0 and at most 1e30")?;
         within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.max_norm", train.max_norm, f64::MIN_POSITIVE..=f64::MAX, "above 0")?;
+        within("train.patience", train.patience, 1.., "at least 1")?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
         within("impute.samples", impute.samples, 1..=10_000, "1 to 10000")?;
         within("impute.stride", impute.stride.unwrap_or(1), 1..=train.window, "1 to the window")

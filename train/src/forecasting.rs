@@ -1,7 +1,7 @@
 //! Training a forecaster on an imputed record, and its forecasts (systems 1.7).
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use isobath_engine::checkpoint::{self, State};
 use isobath_engine::parameters::Parameters;
@@ -11,8 +11,8 @@ use isobath_models::stimp::forecaster::{Batch, Forecaster};
 use crate::data::nodes::Series;
 use crate::data::windows;
 use crate::record::Place;
-use crate::trained;
-use crate::training::{Course, Step, Training, descend, run};
+use crate::trained::{self, STOPPED};
+use crate::training::{Best, Course, Step, Training, descend, run};
 use crate::{Error, Result};
 
 mod config;
@@ -30,12 +30,8 @@ pub use residuals::Residuals;
 
 /// Name of the weights in the folder of a training.
 pub const FILE: &str = "forecaster.safetensors";
-/// Name of the best weights so far, while a training with validation frames runs.
-const BEST: &str = "best.safetensors";
 const MODEL: &str = "forecaster";
 /// Metadata entries of the state of a training.
-const STOPPED: &str = "stopped_early";
-const VALIDATION: &str = "validation";
 const IMPUTER: &str = "imputer";
 const RESIDUALS: &str = "residuals";
 
@@ -190,7 +186,8 @@ pub fn train_forecaster(
     let (starts, validation) = split(&frames, &trained.config)?;
     let Train { batch, epochs, seed, checkpoint_every, .. } = trained.config.train;
     let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint: folder.join(FILE) };
-    let mut training = Forecasting::new(trained, imputed, validation, folder)?;
+    let best = Best::of(folder, trained.step, trained.config.train.patience)?;
+    let mut training = Forecasting { trained, imputed, validation, best };
     let steps = run(&mut training, &course, folder)?;
     training.finish(&course)?;
     Ok(steps)
@@ -202,33 +199,10 @@ struct Forecasting<'a> {
     imputed: &'a Series,
     /// First frames of the validation windows.
     validation: Vec<usize>,
-    folder: &'a Path,
-    /// Epoch and validation error of the best weights so far.
-    best: Option<(u64, f64)>,
+    best: Best,
 }
 
-impl<'a> Forecasting<'a> {
-    fn new(
-        trained: &'a mut TrainedForecaster,
-        imputed: &'a Series,
-        validation: Vec<usize>,
-        folder: &'a Path,
-    ) -> Result<Self> {
-        let mut training = Forecasting { trained, imputed, validation, folder, best: None };
-        let path = training.best_path();
-        if training.trained.step > 0 && path.exists() {
-            // Best weights newer than the checkpoint do no harm: the steps between are done again with the same bits.
-            let state = checkpoint::state(&path)?;
-            let error = state.metadata.get(VALIDATION).and_then(|text| text.parse().ok());
-            training.best = error.map(|error| (state.epoch, error));
-        }
-        Ok(training)
-    }
-
-    fn best_path(&self) -> PathBuf {
-        self.folder.join(BEST)
-    }
-
+impl Forecasting<'_> {
     /// The batch of these windows, and how many of its labels were observed.
     fn with_batch<R>(&self, starts: &[usize], then: impl FnOnce(&Batch<'_>, usize) -> Result<R>) -> Result<R> {
         let (frames, horizon) = (self.trained.config.model.frames, self.trained.config.model.horizon);
@@ -262,17 +236,12 @@ impl<'a> Forecasting<'a> {
 
     /// Ends the training with the best weights and their residuals.
     fn finish(&mut self, course: &Course) -> Result<()> {
-        let best = self.best_path();
-        let take = !self.validation.is_empty() && best.exists();
-        if take {
-            checkpoint::load(&best, &mut self.trained.model.parameters)?;
+        if !self.validation.is_empty() {
+            self.best.take(&mut self.trained.model.parameters)?;
         }
         self.trained.residuals = Some(self.residuals(course)?);
         self.trained.save(&course.checkpoint, course.epochs as u64)?;
-        if take {
-            std::fs::remove_file(&best).map_err(|error| Error::file(&best, error))?;
-        }
-        Ok(())
+        self.best.remove()
     }
 
     /// Residuals on the validation windows or, where there are none, on those that train.
@@ -313,17 +282,8 @@ impl Training for Forecasting<'_> {
             return Ok(None);
         }
         let error = self.validation_error()?;
-        let best = self.best.filter(|(_, best)| error.total_cmp(best).is_ge());
-        match best {
-            Some((best, _)) => self.trained.stopped_early = epoch >= best + self.trained.config.train.patience as u64,
-            None => {
-                self.best = Some((epoch, error));
-                let mut metadata = trained::metadata(MODEL, &self.trained.config, &self.trained.place)?;
-                metadata.insert(VALIDATION.into(), error.to_string());
-                let state = State { step: self.trained.step, epoch, seed: self.trained.config.train.seed, metadata };
-                checkpoint::save(self.best_path(), &self.trained.model.parameters, &state, false)?;
-            }
-        }
+        let TrainedForecaster { model, step, config, .. } = &*self.trained;
+        self.trained.stopped_early = self.best.judge(&model.parameters, (*step, epoch), config.train.seed, error)?;
         Ok(Some(error))
     }
 

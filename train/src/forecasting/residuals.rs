@@ -86,7 +86,7 @@ mod tests {
         let (horizon, nodes) = (3, 4);
         let root = |cell: usize| (1.0 + (cell / nodes) as f32) * (0.5 + (cell % nodes) as f32);
         let mut squares = Squares::new(horizon, nodes);
-        for window in 0..500 {
+        for window in 0..5000 {
             let sign = if window % 2 == 0 { 1.0 } else { -1.0 };
             let forecast: Vec<f32> = (0..12).map(|cell| 7.0 + sign * root(cell)).collect();
             let observed: Vec<bool> = (0..12).map(|cell| (window + cell) % 3 > 0).collect();

@@ -131,7 +131,8 @@ impl Tally {
     fn add(&mut self, estimate: Estimate, band: Option<Interval>, truth: &[f32], target: &[bool]) {
         self.seconds += estimate.seconds;
         for cell in (0..truth.len()).filter(|cell| target[*cell]) {
-            let (true_value, error) = (f64::from(truth[cell]), f64::from(estimate.values[cell] - truth[cell]));
+            let (true_value, error) =
+                (f64::from(truth[cell]), f64::from(estimate.values[cell]) - f64::from(truth[cell]));
             self.cells[cell] = add(self.cells[cell], &[error.abs(), error.powi(2), 1.0]);
             self.truth = [self.truth[0] + true_value, self.truth[1] + true_value.powi(2)];
         }

@@ -83,7 +83,8 @@ fn a_training_goes_on_with_the_same_bits() {
             checkpoint: folder.path().join(FILE),
         };
         let imputed = wave();
-        let mut training = Forecasting::new(&mut half, &imputed, validation, folder.path()).expect("a training");
+        let best = Best::of(folder.path(), 0, 20).expect("none yet");
+        let mut training = Forecasting { trained: &mut half, imputed: &imputed, validation, best };
         run(&mut training, &course, folder.path()).expect("two epochs");
 
         let mut resumed = TrainedForecaster::load(folder.path(), &Device::cpu()).expect("loaded");
@@ -124,7 +125,8 @@ fn validation_keeps_the_best_weights_and_stops() {
     assert!(trained.stopped_early && errors.len() < 200, "{} epochs", errors.len());
     assert_eq!(errors.len(), best + 1 + 3);
     let validation = split(&(0..FRAMES), &trained.config).expect("windows").1;
-    let kept = Forecasting::new(&mut trained, &imputed, validation, folder.path()).expect("a training");
+    let none = Best::of(folder.path(), 0, 3).expect("none left");
+    let kept = Forecasting { trained: &mut trained, imputed: &imputed, validation, best: none };
     assert_eq!(kept.validation_error().expect("an error"), errors[best]);
     // What is done stays done.
     let mut again = TrainedForecaster::load(folder.path(), &Device::cpu()).expect("loaded");

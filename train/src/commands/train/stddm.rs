@@ -43,6 +43,12 @@ pub(super) struct Stddm {
     /// Train on the first N frames of the record
     #[arg(long, value_name = "N")]
     train_frames: Option<usize>,
+    /// Frames at the end of the training frames that only tell when to stop; the best weights are kept [default: 0]
+    #[arg(long, value_name = "N")]
+    validation_frames: Option<usize>,
+    /// Epochs without a better result on them after which the training stops [default: 50]
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
     /// How the learning rate falls: to a tenth and a hundredth in steps, along a cosine, or not at all
     #[arg(long, value_enum)]
     schedule: Option<Decline>,
@@ -65,7 +71,13 @@ impl Stddm {
         let job = Job { data: &self.data, out: &self.out, resume: self.resume };
         let trained = job.train(device, self.configuration()?)?;
         let weights = self.out.join(trained::FILE);
-        println!("trained {} epochs; weights in {}", trained.config.train.epochs, weights.display());
+        let (epochs, weights) = (trained.config.train.epochs, weights.display());
+        match trained.stopped_early {
+            false => println!("trained {epochs} epochs; weights in {weights}"),
+            true => {
+                println!("stopped before epoch {epochs}, the validation frames getting no better; weights in {weights}")
+            }
+        }
         Ok(())
     }
 
@@ -77,6 +89,8 @@ impl Stddm {
         put(&mut config.train.window, &self.window);
         put(&mut config.train.batch, &self.batch);
         put(&mut config.train.missing_rate, &self.missing_rate);
+        put(&mut config.train.validation_frames, &self.validation_frames);
+        put(&mut config.train.patience, &self.patience);
         put(&mut config.train.schedule, &self.schedule);
         put(&mut config.train.seed, &self.seed);
         config.data.train_frames = self.train_frames.or(config.data.train_frames);
@@ -104,7 +118,7 @@ impl Job<'_> {
         config.data.transform = Some(record.transform);
         config.data.train_frames = Some(record.train.len());
         // Refuse a window that does not fit before anything is written.
-        crate::data::windows::starts(&record.train, config.train.window, 1, "training").map_err(|error| {
+        let (windows, _) = training::split(&record.train, &config.train).map_err(|error| {
             Error::Input(format!("{}: {error}; set a shorter one with --window", self.data.display()))
         })?;
         eprintln!("{}", record.describe());
@@ -114,7 +128,7 @@ impl Job<'_> {
         eprintln!(
             "STDDM with {} parameters, {} windows of {} frames",
             trained.model.parameters.count(),
-            record.train.len() + 1 - trained.config.train.window,
+            windows.len(),
             trained.config.train.window
         );
         let steps = training::train(&mut trained, &record, self.out).map_err(|error| self.explain(error))?;
