@@ -81,8 +81,11 @@ fn values(folder: &Path, file: &str, variable: &str) -> Field {
     netcdf::read(&folder.join(file), variable).expect("a field")
 }
 
-/// The bits of all members, and their metrics.
-fn members(folder: &Path, run: &str, count: usize) -> Vec<(Vec<(String, Vec<u32>)>, Vec<u8>)> {
+/// The bits of every array, and the metrics.
+type Member = (Vec<(String, Vec<u32>)>, Vec<u8>);
+
+/// All members of a training.
+fn members(folder: &Path, run: &str, count: usize) -> Vec<Member> {
     let member = |i: usize| {
         let place = folder.join(run).join(format!("member-{i:02}"));
         let metrics = std::fs::read(place.join("metrics.jsonl")).expect("metrics");

@@ -6,6 +6,7 @@ use clap::Args;
 use isobath_engine::Device;
 
 use super::{history, report};
+use crate::config::Data;
 use crate::data::rhythm::Rhythm;
 use crate::data::time::TimeAxis;
 use crate::forecasting::{Bounds, Ensemble, Imputer, Product};
@@ -55,26 +56,39 @@ pub(super) struct Forecast {
     pub(super) out: PathBuf,
 }
 
+/// Reads a record where the imputer was trained, with a frame for every step, and says what it is; `var` comes before the
+/// variable of `data`.
+pub(super) fn read(path: &Path, var: Option<&str>, data: &Data, imputer: &Imputer) -> Result<(Record, Rhythm)> {
+    let variable = var.map_or_else(|| data.variable.clone(), String::from);
+    let data = Data { variable, ..data.clone() };
+    let (record, rhythm) = Record::regular_at(path, &data, imputer.trained.place.clone())?;
+    eprintln!("{}\n{}", record.describe(), rhythm.describe());
+    Ok((record, rhythm))
+}
+
 impl Forecast {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let imputer = Imputer::load(&self.weights, device)?;
         let ensemble = Ensemble::load(&self.forecasters, &imputer, device)?;
         self.expect_own_output()?;
         report::expect_writable(&self.out)?;
-        let time = self.write(&imputer, &ensemble)?;
+        let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer)?;
+        let time = self.write(&imputer, &ensemble, &record, rhythm)?;
         let (dates, out) = (&time.dates, self.out.display());
         println!("forecast {} frames, {} to {}; wrote {out}", dates.len(), dates[0], dates[dates.len() - 1]);
         Ok(())
     }
 
     /// Forecasts and writes the file; returns the times of the forecast.
-    pub(super) fn write(&self, imputer: &Imputer, ensemble: &Ensemble) -> Result<TimeAxis> {
+    pub(super) fn write(
+        &self,
+        imputer: &Imputer,
+        ensemble: &Ensemble,
+        record: &Record,
+        mut rhythm: Rhythm,
+    ) -> Result<TimeAxis> {
         let bounds = self.bounds(ensemble.members.len())?;
         let horizon = self.horizon(ensemble)?;
-        let mut data = ensemble.config.data.clone();
-        data.variable = self.var.clone().unwrap_or(data.variable);
-        let (record, mut rhythm) = Record::regular_at(&self.data, &data, imputer.trained.place.clone())?;
-        eprintln!("{}\n{}", record.describe(), rhythm.describe());
         let named = |what: String| Error::Input(format!("{}: {what}", self.data.display()));
         let origin = self.origin(&rhythm).map_err(named)?;
         rhythm.extend(origin + horizon).map_err(named)?;
@@ -86,7 +100,7 @@ impl Forecast {
             })?;
         drop(progress);
         let time = rhythm.time.slice(origin..origin + horizon);
-        let product = Product::new(&record, &forecasts, &ensemble.variances(), time, bounds)?;
+        let product = Product::new(record, &forecasts, &ensemble.variances(), time, bounds)?;
         let source = format!(
             "STIMP, {} forecasters in {}, imputer {}",
             ensemble.members.len(),
@@ -94,7 +108,7 @@ impl Forecast {
             trained::file(&self.weights).display()
         );
         let last = rhythm.time.dates[origin - 1].to_string();
-        product.output(&record, &last, source, history()).write(&self.out)?;
+        product.output(record, &last, source, history()).write(&self.out)?;
         Ok(product.time)
     }
 

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use isobath_engine::Device;
 
-use super::evaluate_forecast::evaluate;
-use super::forecast::Forecast;
+use super::forecast::{Forecast, read};
 use super::train::{forecaster, put, stddm};
-use super::{history, make_folder, report};
+use super::{evaluate_forecast, history, make_folder, report};
 use crate::config::Config;
 use crate::data::netcdf;
 use crate::data::rhythm;
@@ -94,13 +93,15 @@ impl Stimp {
 
         heading(3, "training the forecasters");
         let resume = self.resume && forecasters.join(SETTINGS).exists();
-        let job = forecaster::Job { data: &self.data, var: Some(&self.var), out: &forecasters, resume };
-        job.train(device, &imputer, forecasting)?;
+        let (record, rhythm) = read(&self.data, None, &imputer.trained.config.data, &imputer)?;
+        let job = forecaster::Job { data: &self.data, out: &forecasters, resume };
+        job.train(device, &imputer, &record, forecasting)?;
         let ensemble = Ensemble::load(&forecasters, &imputer, device)?;
 
         heading(4, "scoring forecasts of held-out frames");
         let scores = self.out.join("scores.json");
-        let (rows, table) = evaluate(&self.data, Some(&self.var), &imputer, &ensemble, 1, Some(&scores))?;
+        let job = evaluate_forecast::Job { imputer: &imputer, ensemble: &ensemble, stride: 1, json: Some(&scores) };
+        let (rows, table) = job.evaluate(&record, rhythm.step)?;
 
         heading(5, "forecasting");
         let out = self.out.join("forecast.nc");
@@ -116,9 +117,10 @@ impl Stimp {
             no_interval: false,
             out: out.clone(),
         };
-        let time = forecast.write(&imputer, &ensemble)?;
+        let time = forecast.write(&imputer, &ensemble, &record, rhythm)?;
         let last = time.dates.len() - 1;
-        println!("{table}\n\n{}", verdict(&rows));
+        let scale = imputing::scale_name(record.transform, record.field.units.as_deref());
+        println!("{table}\n\n{}", verdict(&rows, &scale));
         println!("{}: the record without gaps", imputed.display());
         println!("{}: the forecast, {} to {}", out.display(), time.dates[0], time.dates[last]);
         Ok(())
@@ -190,14 +192,14 @@ fn heading(number: usize, what: &str) {
 }
 
 /// What the scores say, in plain sentences.
-fn verdict(rows: &[Row]) -> String {
+fn verdict(rows: &[Row], scale: &str) -> String {
     let Some((own, others)) = rows.split_first() else { return String::new() };
     let by = |row: &Row| format!("{} ({:.4})", row.method, row.scores.mae);
     let listed = |better: bool| {
         let names = others.iter().filter(|row| (own.scores.mae < row.scores.mae) == better).map(by);
         names.collect::<Vec<_>>().join(", ")
     };
-    let mut text = format!("On held-out frames the forecast is off by {:.4} in the mean", own.scores.mae);
+    let mut text = format!("On held-out frames the forecast is off by {:.4} {scale} in the mean", own.scores.mae);
     let (beaten, ahead) = (listed(true), listed(false));
     if !beaten.is_empty() {
         text += &format!(", less than {beaten}");

@@ -147,8 +147,9 @@ impl Rhythm {
         let ago = dates.len().checked_sub(self.step.frames_a_year()).map_or(date, |frame| dates[frame]);
         let fits = |date: &Date| !matches!(self.step, Step::Months(_)) || date.day <= ago.day;
         let day = self.time.units_a_day();
-        let ahead = (1..=366).map(|days| value + f64::from(days) * day).filter_map(|v| Some((v, self.time.date(v)?)));
-        ahead.filter(|(_, date)| number(date) == Some(next) && fits(date)).last()
+        let mut ahead =
+            (1..=366).map(|days| value + f64::from(days) * day).filter_map(|v| Some((v, self.time.date(v)?)));
+        ahead.rfind(|(_, date)| number(date) == Some(next) && fits(date))
     }
 }
 

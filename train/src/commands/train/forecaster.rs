@@ -6,7 +6,9 @@ use clap::Args;
 use isobath_engine::Device;
 
 use super::put;
+use crate::commands::forecast::read;
 use crate::commands::{make_folder, report};
+use crate::config::Data;
 use crate::forecasting::{self, Config, Imputer, SETTINGS, train_members};
 use crate::record::Record;
 use crate::{Error, Result};
@@ -67,8 +69,10 @@ impl Forecaster {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let config = self.configuration()?;
         let imputer = Imputer::load(&self.weights, device)?;
-        let job = Job { data: &self.data, var: self.var.as_deref(), out: &self.out, resume: self.resume };
-        let members = job.train(device, &imputer, config)?.ensemble.members;
+        let (record, _) = read(&self.data, self.var.as_deref(), &imputer.trained.config.data, &imputer)?;
+        let job = Job { data: &self.data, out: &self.out, resume: self.resume };
+        let members = config.ensemble.members;
+        job.train(device, &imputer, &record, config)?;
         println!("trained {members} forecasters in {}", self.out.display());
         if members < 2 {
             println!("one forecaster gives no interval; go on with --members 2 or more and --resume");
@@ -91,20 +95,23 @@ impl Forecaster {
     }
 }
 
-/// Where a training of forecasters reads and writes.
+/// Where a training of forecasters writes, and from which file it is.
 pub(in crate::commands) struct Job<'a> {
     pub(in crate::commands) data: &'a Path,
-    pub(in crate::commands) var: Option<&'a str>,
     pub(in crate::commands) out: &'a Path,
     pub(in crate::commands) resume: bool,
 }
 
 impl Job<'_> {
-    /// Trains with these settings, and writes all that a training leaves. Returns the resolved settings.
-    pub(in crate::commands) fn train(&self, device: &Device, imputer: &Imputer, mut config: Config) -> Result<Config> {
-        config.data = imputer.trained.config.data.clone();
-        config.data.variable = self.var.map_or(config.data.variable, String::from);
-        let (record, rhythm) = Record::regular_at(self.data, &config.data, imputer.trained.place.clone())?;
+    /// Trains with these settings, and writes all that a training leaves.
+    pub(in crate::commands) fn train(
+        &self,
+        device: &Device,
+        imputer: &Imputer,
+        record: &Record,
+        mut config: Config,
+    ) -> Result<()> {
+        config.data = Data { variable: record.field.name.clone(), ..imputer.trained.config.data.clone() };
         let (train, frames) = (record.train.len(), record.series.frames);
         forecasting::expect_room(&config, train, frames)
             .map_err(|error| Error::Input(format!("{}: {error}", self.data.display())))?;
@@ -121,13 +128,11 @@ impl Job<'_> {
             (true, true) => self.expect_same(&settings, &config)?,
             (false, false) => {}
         }
-        eprintln!("{}\n{}", record.describe(), rhythm.describe());
         make_folder(self.out)?;
         report::expect_writable(&settings)?;
         config.write(&settings)?;
-        train_members(device, imputer, &record, &config, self.out, &mut |what| eprintln!("{what}"))
-            .map_err(|error| self.explain(error))?;
-        Ok(config)
+        train_members(device, imputer, record, &config, self.out, &mut |what| eprintln!("{what}"))
+            .map_err(|error| self.explain(error))
     }
 
     /// An error unless a training with the settings in the folder may go on with these.
