@@ -140,6 +140,10 @@ fn a_forecast_follows_the_record_with_an_interval() {
     // The wave comes back each year, without noise where it was seen.
     assert!(rows[2]["mae"].as_f64() < Some(0.1) && rows[3]["mae"].as_f64() < Some(0.1), "{rows:?}");
     assert!(rows[1]["mae"].as_f64() > Some(0.2) && rows[1]["interval_90"].is_null(), "{rows:?}");
+    let line = "evaluate-forecast --data chl.nc --var chl --horizon 3 --train-frames 27 --json alone.json";
+    let (alone, _) = succeeds(folder, line);
+    let row = |table: &str| table.lines().find(|line| line.starts_with("persistence")).expect("a row")[..60].to_owned();
+    assert!(row(&alone) == row(&table) && !alone.contains("\nSTIMP"), "{alone}");
     let coverage = rows[0]["interval_90"]["coverage"].as_f64().expect("an interval");
     assert!((0.5..=1.0).contains(&coverage) && rows[0]["lead_mae"].as_array().expect("leads").len() == 3, "{rows:?}");
 }
@@ -279,6 +283,10 @@ fn what_cannot_be_forecast_is_refused() {
     std::fs::write(&path, bytes).expect("a file");
     refuses(folder, &cast(""), &["cast/member-01/forecaster.safetensors", "version 2 is newer than 1"]);
     refuses(folder, "evaluate-forecast --data chl.nc --weights run --forecasters none", &["none", "no such file"]);
+    let evaluate = |rest: &str| format!("evaluate-forecast --data chl.nc --var chl {rest}");
+    refuses(folder, &evaluate("--horizon 3 --train-frames 40"), &["chl.nc", "1 to 36 frames, found 40"]);
+    refuses(folder, &evaluate("--horizon 10 --train-frames 27"), &["chl.nc", "the horizon of 10", "found 9"]);
+    refuses(folder, &evaluate("--horizon 3 --train-frames 27 --json absent/scores.json"), &["absent"]);
 }
 
 #[test]

@@ -214,6 +214,24 @@ impl Record {
         Self::of_field_at(netcdf::read(path, &data.variable)?, path, data, place)
     }
 
+    /// As [`Record::to_train`], with a frame for every step of the time axis, wholly missing where the file leaves it out.
+    /// The training frames then count those too.
+    ///
+    /// # Errors
+    /// As [`Record::to_train`], and [`Error::Input`] when the time axis is irregular.
+    pub fn regular_to_train(path: &Path, data: &Data) -> Result<(Self, Rhythm)> {
+        let field = netcdf::read(path, &data.variable)?;
+        let read = |field: Field| {
+            // What is wrong with the number of frames is said of those in the file.
+            split(field.frames, data.train_frames.map_or(TrainShare::Fraction(1.0), TrainShare::Frames))?;
+            let transform = data.transform.unwrap_or_else(|| usual_transform(&field));
+            let (field, rhythm) = rhythm::regular(field)?;
+            let data = Data { train_frames: training_end(data, &rhythm), ..data.clone() };
+            Ok((Self::of_field(field, transform, &data, None)?, rhythm))
+        };
+        read(field).map_err(|error| in_file(path, error))
+    }
+
     /// As [`Record::at`], with a frame for every step of the time axis, wholly missing where the file leaves it out. The
     /// training frames then count those too.
     ///
@@ -222,8 +240,7 @@ impl Record {
     pub fn regular_at(path: &Path, data: &Data, place: Place) -> Result<(Self, Rhythm)> {
         let field = netcdf::read(path, &data.variable)?;
         let (field, rhythm) = rhythm::regular(field).map_err(|error| in_file(path, error))?;
-        let end = data.train_frames.map(|frames| rhythm.places.get(frames).copied().unwrap_or(field.frames));
-        let data = Data { train_frames: end, ..data.clone() };
+        let data = Data { train_frames: training_end(data, &rhythm), ..data.clone() };
         Ok((Self::of_field_at(field, path, &data, place)?, rhythm))
     }
 
@@ -285,6 +302,11 @@ fn scaled(field: &Field, transform: Transform) -> Result<(Field, usize)> {
         )));
     }
     Ok((scaled, dropped))
+}
+
+/// The training frames among those of a completed axis.
+fn training_end(data: &Data, rhythm: &Rhythm) -> Option<usize> {
+    data.train_frames.map(|frames| rhythm.places.get(frames).copied().unwrap_or(rhythm.time.values.len()))
 }
 
 /// Chlorophyll is log-normal; its variables are told by their names.

@@ -100,7 +100,8 @@ impl Stimp {
 
         heading(4, "scoring forecasts of held-out frames");
         let scores = self.out.join("scores.json");
-        let job = evaluate_forecast::Job { imputer: &imputer, ensemble: &ensemble, stride: 1, json: Some(&scores) };
+        let models = Some((&ensemble, &imputer));
+        let job = evaluate_forecast::Job { models, horizon: self.horizon, stride: 1, json: Some(&scores) };
         let (rows, table) = job.evaluate(&record, rhythm.step)?;
 
         heading(5, "forecasting");

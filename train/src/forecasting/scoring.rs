@@ -5,7 +5,7 @@ use std::time::Instant;
 use isobath_models::metrics::{Interval, IntervalScores, Scores};
 use serde::Serialize;
 
-use super::ensemble::{Ensemble, Imputer};
+use super::ensemble::{Ensemble, Forecasts, Imputer};
 use crate::data::rhythm::Step;
 use crate::evaluating::{Baselines, Estimate};
 use crate::progress::Progress;
@@ -54,47 +54,57 @@ pub fn origins(record: &Record, horizon: usize, history: usize, stride: usize) -
     }
 }
 
-/// Scores the ensemble and every baseline on the forecasts that begin at `origins`. Baselines see what the ensemble
-/// sees: climatologies the training frames, persistence all that was observed before the forecast.
+/// Scores the ensemble, where there is one, and every baseline on the forecasts of `horizon` frames that begin at
+/// `origins`. Baselines see what the ensemble sees: climatologies the training frames, persistence all that was observed
+/// before the forecast.
 ///
 /// # Errors
 /// [`Error::Input`] when nothing was observed that is forecast, [`Error::Interrupted`] on Ctrl-C.
 pub fn score(
-    ensemble: &Ensemble,
-    imputer: &Imputer,
+    ensemble: Option<(&Ensemble, &Imputer)>,
     record: &Record,
     step: Step,
+    horizon: usize,
     origins: &[usize],
 ) -> Result<Vec<Row>> {
-    let (horizon, nodes) = (ensemble.config.model.horizon, record.series.nodes);
     let baselines = Baselines::new(record, &record.series.observed);
-    let (variances, work) = (ensemble.variances(), ensemble.work(imputer)?);
+    let variances = ensemble.map_or(Vec::new(), |(ensemble, _)| ensemble.variances());
+    let work = ensemble.map_or(Ok(0), |(ensemble, imputer)| ensemble.work(imputer))?;
     let mut progress = Progress::new("forecasting", work * origins.len() as u64, 0);
     let mut tallies: Vec<Tally> = Vec::new();
     for (number, &origin) in origins.iter().enumerate() {
         let labels = record.cells(origin..origin + horizon);
         let (mut truth, observed) = (record.series.values[labels.clone()].to_vec(), &record.series.observed[labels]);
         record.place.scaling.restore(&mut truth);
-        let start = Instant::now();
-        let forecasts = ensemble.forecast(imputer, &record.series, origin, (&mut progress, number as u64 * work))?;
-        let seconds = start.elapsed().as_secs_f64();
-        let mut estimate = Estimate { method: "STIMP", values: forecasts.mean(), interval: None, seconds };
-        let mut band = None;
-        if ensemble.members.len() > 1 {
-            let pooled = forecasts.pooled(&variances)?;
-            estimate.interval = pooled.interval(LEVEL).ok();
-            band = Some(pooled.band());
+        let mut estimates = Vec::new();
+        if let Some((ensemble, imputer)) = ensemble {
+            let start = Instant::now();
+            let forecasts =
+                ensemble.forecast(imputer, &record.series, origin, (&mut progress, number as u64 * work))?;
+            estimates.push(estimate(&forecasts, &variances, start.elapsed().as_secs_f64())?);
         }
-        let baselines = baselines.forecast(origin, horizon, step.frames_a_year()).into_iter().map(|e| (e, None));
-        for (i, (estimate, band)) in std::iter::once((estimate, band)).chain(baselines).enumerate() {
+        let baselines = baselines.forecast(origin, horizon, step.frames_a_year());
+        estimates.extend(baselines.into_iter().map(|estimate| (estimate, None)));
+        for (i, (estimate, band)) in estimates.into_iter().enumerate() {
             if tallies.len() == i {
-                tallies.push(Tally::new(estimate.method, horizon, nodes));
+                tallies.push(Tally::new(estimate.method, horizon, record.series.nodes));
             }
             tallies[i].add(restored(record, estimate), band.map(|b| restored_interval(record, b)), &truth, observed);
         }
     }
     let rows: Option<Vec<Row>> = tallies.into_iter().map(Tally::row).collect();
     rows.ok_or_else(|| Error::Input("held-out frames: expected observed values to score, found none".into()))
+}
+
+/// What the members say together, and the published band where there are several.
+fn estimate(forecasts: &Forecasts, variances: &[Vec<f32>], seconds: f64) -> Result<(Estimate, Option<Interval>)> {
+    let mut estimate = Estimate { method: "STIMP", values: forecasts.mean(), interval: None, seconds };
+    if forecasts.members.len() < 2 {
+        return Ok((estimate, None));
+    }
+    let pooled = forecasts.pooled(variances)?;
+    estimate.interval = Some(pooled.interval(LEVEL).map_err(|error| Error::Fault(error.to_string()))?);
+    Ok((estimate, Some(pooled.band())))
 }
 
 fn restored(record: &Record, mut estimate: Estimate) -> Estimate {
