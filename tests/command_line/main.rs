@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 mod checkpoints;
 mod data_files;
 mod divergence;
+mod forecasts;
 #[cfg(unix)]
 mod interruption;
 mod records;

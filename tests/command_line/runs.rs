@@ -43,6 +43,25 @@ fn a_resumed_training_ends_with_the_same_bits() {
 }
 
 #[test]
+fn validation_keeps_the_weights_of_the_best_epoch() {
+    let place = workplace();
+    let folder = place.path();
+    let train = "train stddm --data sst.nc --config small.toml --schedule constant --validation-frames 9 --patience 3";
+    succeeds(folder, &format!("{train} --epochs 12 -o run"));
+    let text = std::fs::read_to_string(folder.join("run/metrics.jsonl")).expect("metrics");
+    let steps = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let errors: Vec<f64> = steps.filter_map(|step| step["validation"].as_f64()).collect();
+    let best = (0..errors.len()).min_by(|a, b| errors[*a].total_cmp(&errors[*b])).expect("an epoch");
+    assert_eq!(errors.len(), 12.min(best + 1 + 3), "{errors:?}");
+    assert!(!folder.join("run/best.safetensors").exists());
+    // The frames that validate tell nothing else: a training of so many epochs ends with the same weights.
+    succeeds(folder, &format!("{train} --epochs {} -o short", best + 1));
+    let weights = |name: &str| bits(&folder.join(name).join("stddm.safetensors"));
+    assert!(weights("run") == weights("short"), "the weights differ");
+    refuses(folder, &format!("{train} --window 46 -o new"), &["window = 46", "the training record has 45"]);
+}
+
+#[test]
 fn a_demo_writes_what_it_says() {
     let place = tempfile::tempdir().expect("a folder");
     let (said, _) = succeeds(place.path(), "demo --epochs 1 --samples 2 -o shown");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use isobath_engine::adam::Adam;
 use isobath_engine::schedule::Schedule;
 use isobath_models::stimp::options::Options;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::data::atomic;
@@ -75,6 +76,11 @@ pub struct Train {
     pub max_norm: f64,
     /// How the learning rate falls.
     pub schedule: Decline,
+    /// Frames at the end of the training frames that no training window holds; 0 trains on all, as published. The weights
+    /// of the epoch that fills hidden cells in them best are kept.
+    pub validation_frames: usize,
+    /// Epochs without a better result on the validation frames after which the training stops.
+    pub patience: usize,
     /// Seed of everything random.
     pub seed: u64,
     /// Epochs between checkpoints.
@@ -94,6 +100,8 @@ impl Default for Train {
             decoupled: false,
             max_norm: 1.0,
             schedule: Decline::Step,
+            validation_frames: 0,
+            patience: 50,
             seed: 1234,
             checkpoint_every: 10,
         }
@@ -189,17 +197,7 @@ impl Config {
     /// [`Error::File`] when it cannot be read; [`Error::Input`] with the line when a field is unknown or of the wrong
     /// type.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            Error::Input(format!("{}: expected a TOML file, found one that is no text", path.display()))
-        })?;
-        toml::from_str(&text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start.min(text.len()));
-            let number = text[..at].matches('\n').count();
-            let line = text.lines().nth(number).unwrap_or_default().trim();
-            let reason = error.message().replace('\n', " ");
-            Error::Input(format!("{}, line {}, `{line}`: {reason}", path.display(), number + 1))
-        })
+        read(path)
     }
 
     /// Writes the file with every field.
@@ -207,8 +205,7 @@ impl Config {
     /// # Errors
     /// [`Error::File`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = toml::to_string(self).map_err(|error| Error::Fault(format!("{}: {error}", path.display())))?;
-        atomic::write(path, |file| std::io::Write::write_all(file, text.as_bytes()))
+        write(self, path)
     }
 
     /// Checks what the types leave open.
@@ -229,10 +226,38 @@ impl Config {
         within("train.lr", train.lr, f64::MIN_POSITIVE..=1e30, "above 0 and at most 1e30")?;
         within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.max_norm", train.max_norm, f64::MIN_POSITIVE..=f64::MAX, "above 0")?;
+        within("train.patience", train.patience, 1.., "at least 1")?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
         within("impute.samples", impute.samples, 1..=10_000, "1 to 10000")?;
         within("impute.stride", impute.stride.unwrap_or(1), 1..=train.window, "1 to the window")
     }
+}
+
+/// Reads settings from a TOML file; an error names the line.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::Input(format!("{}: expected a TOML file, found one that is no text", path.display())))?;
+    toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let number = text[..at].matches('\n').count();
+        let line = text.lines().nth(number).unwrap_or_default().trim();
+        let reason = error.message().replace('\n', " ");
+        Error::Input(format!("{}, line {}, `{line}`: {reason}", path.display(), number + 1))
+    })
+}
+
+/// Writes settings as a TOML file with every field.
+pub(crate) fn write(settings: &impl Serialize, path: &Path) -> Result<()> {
+    let text = toml::to_string(settings).map_err(|error| Error::Fault(format!("{}: {error}", path.display())))?;
+    atomic::write(path, |file| std::io::Write::write_all(file, text.as_bytes()))
+}
+
+/// The first line in which two settings differ, as each has it.
+pub(crate) fn difference(old: &impl Serialize, new: &impl Serialize) -> Option<(String, String)> {
+    let lines = |text: String| text.lines().map(String::from).collect::<Vec<_>>();
+    let (old, new) = (toml::to_string(old).unwrap_or_default(), toml::to_string(new).unwrap_or_default());
+    lines(old).into_iter().zip(lines(new)).find(|(old, new)| old != new)
 }
 
 /// An error that names the field unless the range holds what was found.

@@ -1,7 +1,7 @@
 //! Training a forecaster on an imputed record, and its forecasts (systems 1.7).
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use isobath_engine::checkpoint::{self, State};
 use isobath_engine::parameters::Parameters;
@@ -11,24 +11,29 @@ use isobath_models::stimp::forecaster::{Batch, Forecaster};
 use crate::data::nodes::Series;
 use crate::data::windows;
 use crate::record::Place;
-use crate::trained;
-use crate::training::{Course, Step, Training, descend, run};
+use crate::trained::{self, STOPPED};
+use crate::training::{Best, Course, Step, Training, descend, run};
 use crate::{Error, Result};
 
 mod config;
+mod ensemble;
+mod product;
+mod residuals;
+pub mod scoring;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Train};
+pub use config::{Config, Members, Train};
+pub use ensemble::{Ensemble, Forecasts, Imputer, SETTINGS, member_folder, train_members};
+pub use product::{Bounds, Product};
+pub use residuals::Residuals;
 
 /// Name of the weights in the folder of a training.
 pub const FILE: &str = "forecaster.safetensors";
-/// Name of the best weights so far, while a training with validation frames runs.
-const BEST: &str = "best.safetensors";
 const MODEL: &str = "forecaster";
 /// Metadata entries of the state of a training.
-const STOPPED: &str = "stopped_early";
-const VALIDATION: &str = "validation";
+const IMPUTER: &str = "imputer";
+const RESIDUALS: &str = "residuals";
 
 /// A forecaster and its surroundings.
 pub struct TrainedForecaster {
@@ -42,6 +47,10 @@ pub struct TrainedForecaster {
     pub step: u64,
     /// Whether the validation frames ended the training before its last epoch.
     pub stopped_early: bool,
+    /// What imputed the record that it is trained on: the checksum of those weights.
+    pub imputer: Option<String>,
+    /// How far its forecasts are off, once the training is done.
+    pub residuals: Option<Residuals>,
 }
 
 impl TrainedForecaster {
@@ -53,7 +62,8 @@ impl TrainedForecaster {
         config.check()?;
         let region = place.region(device, config.model.region())?;
         let model = Forecaster::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
-        Ok(TrainedForecaster { config, place, model, step: 0, stopped_early: false })
+        let (imputer, residuals) = (None, None);
+        Ok(TrainedForecaster { config, place, model, step: 0, stopped_early: false, imputer, residuals })
     }
 
     /// Reads a weights file, or [`FILE`] in a folder.
@@ -68,6 +78,13 @@ impl TrainedForecaster {
             .map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
         let state = checkpoint::load(&path, &mut trained.model.parameters)?;
         (trained.step, trained.stopped_early) = (state.step, state.metadata.contains_key(STOPPED));
+        trained.imputer = state.metadata.get(IMPUTER).cloned();
+        if state.metadata.contains_key(RESIDUALS) {
+            let residuals: Residuals = trained::entry(&path, &state.metadata, RESIDUALS)?;
+            let expected = (trained.config.model.horizon, trained.model.nodes());
+            residuals.expect_shape(expected).map_err(|what| Error::Input(format!("{}: {what}", path.display())))?;
+            trained.residuals = Some(residuals);
+        }
         Ok(trained)
     }
 
@@ -79,6 +96,11 @@ impl TrainedForecaster {
         let mut metadata = trained::metadata(MODEL, &self.config, &self.place)?;
         if self.stopped_early {
             metadata.insert(STOPPED.into(), "true".into());
+        }
+        metadata.extend(self.imputer.clone().map(|imputer| (IMPUTER.to_owned(), imputer)));
+        if let Some(residuals) = &self.residuals {
+            let text = serde_json::to_string(residuals).map_err(|error| Error::Fault(error.to_string()))?;
+            metadata.insert(RESIDUALS.into(), text);
         }
         let state = State { step: self.step, epoch, seed: self.config.train.seed, metadata };
         Ok(checkpoint::save(path, &self.model.parameters, &state, true)?)
@@ -107,13 +129,35 @@ impl TrainedForecaster {
 /// training window lies wholly before. So no frame that is forecast in validation is seen in training.
 fn split(frames: &Range<usize>, config: &Config) -> Result<(Vec<usize>, Vec<usize>)> {
     let length = config.model.frames + config.model.horizon;
-    let cut = frames.end.saturating_sub(config.train.validation_frames).max(frames.start);
+    let cut = frames.end.saturating_sub(config.validation_frames(frames.len())).max(frames.start);
     let training = windows::starts(&(frames.start..cut), length, 1, "training")?;
     let validation = match cut == frames.end {
         true => Vec::new(),
         false => windows::starts(&(cut - config.model.frames..frames.end), length, 1, "validation")?,
     };
     Ok((training, validation))
+}
+
+/// An error unless window, horizon and validation frames fit into `train` of the `record` frames that there are.
+///
+/// # Errors
+/// [`Error::Input`] with the numbers.
+pub fn expect_room(config: &Config, train: usize, record: usize) -> Result<()> {
+    let (window, horizon) = (config.model.frames, config.model.horizon);
+    if horizon >= record {
+        return Err(Error::Input(format!(
+            "horizon: expected less than the {record} frames of the record, found {horizon}"
+        )));
+    }
+    let validation = config.validation_frames(train);
+    let needed = window + horizon + validation;
+    if needed > train {
+        return Err(Error::Input(format!(
+            "a window of {window} frames, a horizon of {horizon} and {validation} validation frames: expected at least \
+             {needed} training frames, found {train} of {record}; shorten --window, --horizon or --validation-frames"
+        )));
+    }
+    Ok(())
 }
 
 /// Trains on `frames` of an imputed record until the configured epochs are done or the validation frames say so, from
@@ -142,9 +186,10 @@ pub fn train_forecaster(
     let (starts, validation) = split(&frames, &trained.config)?;
     let Train { batch, epochs, seed, checkpoint_every, .. } = trained.config.train;
     let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint: folder.join(FILE) };
-    let mut training = Forecasting::new(trained, imputed, validation, folder)?;
+    let best = Best::of(folder, trained.step, trained.config.train.patience)?;
+    let mut training = Forecasting { trained, imputed, validation, best };
     let steps = run(&mut training, &course, folder)?;
-    training.take_best(&course)?;
+    training.finish(&course)?;
     Ok(steps)
 }
 
@@ -154,33 +199,10 @@ struct Forecasting<'a> {
     imputed: &'a Series,
     /// First frames of the validation windows.
     validation: Vec<usize>,
-    folder: &'a Path,
-    /// Epoch and validation error of the best weights so far.
-    best: Option<(u64, f64)>,
+    best: Best,
 }
 
-impl<'a> Forecasting<'a> {
-    fn new(
-        trained: &'a mut TrainedForecaster,
-        imputed: &'a Series,
-        validation: Vec<usize>,
-        folder: &'a Path,
-    ) -> Result<Self> {
-        let mut training = Forecasting { trained, imputed, validation, folder, best: None };
-        let path = training.best_path();
-        if training.trained.step > 0 && path.exists() {
-            // Best weights newer than the checkpoint do no harm: the steps between are done again with the same bits.
-            let state = checkpoint::state(&path)?;
-            let error = state.metadata.get(VALIDATION).and_then(|text| text.parse().ok());
-            training.best = error.map(|error| (state.epoch, error));
-        }
-        Ok(training)
-    }
-
-    fn best_path(&self) -> PathBuf {
-        self.folder.join(BEST)
-    }
-
+impl Forecasting<'_> {
     /// The batch of these windows, and how many of its labels were observed.
     fn with_batch<R>(&self, starts: &[usize], then: impl FnOnce(&Batch<'_>, usize) -> Result<R>) -> Result<R> {
         let (frames, horizon) = (self.trained.config.model.frames, self.trained.config.model.horizon);
@@ -212,15 +234,28 @@ impl<'a> Forecasting<'a> {
         }
     }
 
-    /// Ends the training with the best weights.
-    fn take_best(&mut self, course: &Course) -> Result<()> {
-        let path = self.best_path();
-        if self.validation.is_empty() || !path.exists() {
-            return Ok(());
+    /// Ends the training with the best weights and their residuals.
+    fn finish(&mut self, course: &Course) -> Result<()> {
+        if !self.validation.is_empty() {
+            self.best.take(&mut self.trained.model.parameters)?;
         }
-        checkpoint::load(&path, &mut self.trained.model.parameters)?;
+        self.trained.residuals = Some(self.residuals(course)?);
         self.trained.save(&course.checkpoint, course.epochs as u64)?;
-        std::fs::remove_file(&path).map_err(|error| Error::file(&path, error))
+        self.best.remove()
+    }
+
+    /// Residuals on the validation windows or, where there are none, on those that train.
+    fn residuals(&self, course: &Course) -> Result<Residuals> {
+        let held_out = !self.validation.is_empty();
+        let starts = if held_out { &self.validation } else { &course.starts };
+        let mut squares = residuals::Squares::new(self.trained.config.model.horizon, self.imputed.nodes);
+        for starts in starts.chunks(course.batch) {
+            self.with_batch(starts, |batch, _| {
+                squares.add(&self.trained.forecast(batch.windows)?, batch.labels, batch.observed);
+                Ok(())
+            })?;
+        }
+        Ok(squares.residuals(held_out))
     }
 }
 
@@ -247,17 +282,8 @@ impl Training for Forecasting<'_> {
             return Ok(None);
         }
         let error = self.validation_error()?;
-        let best = self.best.filter(|(_, best)| error.total_cmp(best).is_ge());
-        match best {
-            Some((best, _)) => self.trained.stopped_early = epoch >= best + self.trained.config.train.patience as u64,
-            None => {
-                self.best = Some((epoch, error));
-                let mut metadata = trained::metadata(MODEL, &self.trained.config, &self.trained.place)?;
-                metadata.insert(VALIDATION.into(), error.to_string());
-                let state = State { step: self.trained.step, epoch, seed: self.trained.config.train.seed, metadata };
-                checkpoint::save(self.best_path(), &self.trained.model.parameters, &state, false)?;
-            }
-        }
+        let TrainedForecaster { model, step, config, .. } = &*self.trained;
+        self.trained.stopped_early = self.best.judge(&model.parameters, (*step, epoch), config.train.seed, error)?;
         Ok(Some(error))
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use isobath_models::stimp::sampler::{self, Summary};
 
-use crate::config::Blend;
+use crate::config::{Blend, Impute};
 use crate::data::cf_write::{self, Output, OutputFlag};
 use crate::data::netcdf::Field;
 use crate::data::nodes::{SeaMask, Series, Transform};
@@ -25,17 +25,64 @@ pub const ORIGINS: [&str; 3] = ["land", "imputed", "observed"];
 /// # Errors
 /// [`Error::Input`] when the record is shorter than the window, [`Error::Interrupted`] on Ctrl-C.
 pub fn sample(trained: &Trained, series: &Series, visible: &[bool]) -> Result<Vec<f32>> {
-    let (window, settings) = (trained.config.train.window, &trained.config.impute);
-    let stride = settings.stride.unwrap_or(window.div_ceil(2));
-    let starts = windows::covering(&(0..series.frames), window, stride, "whole")?;
+    let settings = &trained.config.impute;
+    let mut progress = Progress::new("imputing", work(trained, series.frames, settings.samples)?, 0);
+    draw(trained, settings, series, visible, (&mut progress, 0))
+}
+
+/// `count` imputed data sets of a record, `[count, frames, nodes]` on the model's scale: samples where nothing was
+/// observed, the observed cells as they are. They differ from those of another seed. `progress` is told of its
+/// [`work`], of which so many steps were done before.
+///
+/// # Errors
+/// As [`sample`].
+pub fn data_sets(
+    trained: &Trained,
+    series: &Series,
+    (count, seed): (usize, u64),
+    progress: (&mut Progress, u64),
+) -> Result<Vec<f32>> {
+    let settings = Impute { samples: count, seed, ..trained.config.impute.clone() };
+    let mut sets = draw(trained, &settings, series, &series.observed, progress)?;
+    for set in sets.chunks_mut(series.values.len()) {
+        let cells = set.iter_mut().zip(&series.values).zip(&series.observed);
+        cells.filter(|(_, seen)| **seen).for_each(|((cell, value), _)| *cell = *value);
+    }
+    Ok(sets)
+}
+
+/// First frames of the windows that cover a record of so many frames.
+fn starts(trained: &Trained, frames: usize) -> Result<Vec<usize>> {
+    let window = trained.config.train.window;
+    let stride = trained.config.impute.stride.unwrap_or(window.div_ceil(2));
+    windows::covering(&(0..frames), window, stride, "whole")
+}
+
+/// Steps of the reverse chain that all samples of a record take.
+///
+/// # Errors
+/// [`Error::Input`] when the record is shorter than the window.
+pub fn work(trained: &Trained, frames: usize, samples: usize) -> Result<u64> {
+    Ok((starts(trained, frames)?.len() * trained.config.model.steps * samples) as u64)
+}
+
+/// Samples under other settings than those of the weights; so many steps were done before.
+fn draw(
+    trained: &Trained,
+    settings: &Impute,
+    series: &Series,
+    visible: &[bool],
+    (progress, before): (&mut Progress, u64),
+) -> Result<Vec<f32>> {
+    let window = trained.config.train.window;
+    let starts = starts(trained, series.frames)?;
     let (nodes, cells, samples) = (series.nodes, series.values.len(), settings.samples);
     let mut sums = vec![0.0f32; samples * cells];
     let mut weights = vec![0.0f32; series.frames];
-    let work = starts.len() * trained.config.model.steps * samples;
-    let mut progress = Progress::new("imputing", work as u64, 0);
     for (i, &start) in starts.iter().enumerate() {
         let range = start * nodes..(start + window) * nodes;
-        let drawn = window_samples(trained, series, visible, start..start + window, i, &mut progress)?;
+        let before = before + (i * trained.config.model.steps * samples) as u64;
+        let drawn = window_samples(trained, settings, series, visible, start..start + window, (progress, before))?;
         for frame in 0..window {
             let weight = blend_weight(settings.blend, frame, window);
             weights[start + frame] += weight;
@@ -52,25 +99,23 @@ pub fn sample(trained: &Trained, series: &Series, visible: &[bool]) -> Result<Ve
     Ok(sums)
 }
 
-/// Samples of the window `frames`, `[samples, frames, nodes]`; `number` counts the windows.
+/// Samples of the window `frames`, `[samples, frames, nodes]`; so many steps were done before.
 fn window_samples(
     trained: &Trained,
+    settings: &Impute,
     series: &Series,
     visible: &[bool],
     frames: Range<usize>,
-    number: usize,
-    progress: &mut Progress,
+    (progress, before): (&mut Progress, u64),
 ) -> Result<Vec<f32>> {
     let range = frames.start * series.nodes..frames.end * series.nodes;
     let visible = &visible[range.clone()];
     let values: Vec<f32> =
         series.values[range].iter().zip(visible).map(|(value, seen)| if *seen { *value } else { 0.0 }).collect();
-    let settings = &trained.config.impute;
-    let before = number * trained.config.model.steps * settings.samples;
     // Windows differ in their noise, also where one seed follows another.
     let seed = settings.seed ^ (frames.start as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut go_on = |done: usize| {
-        progress.at((before + done) as u64, || format!("window {}", number + 1));
+        progress.at(before + done as u64, || format!("frames {} to {}", frames.start, frames.end - 1));
         !interrupt::requested()
     };
     sampler::impute(
@@ -90,9 +135,9 @@ fn window_samples(
 /// # Errors
 /// [`Error::Interrupted`] on Ctrl-C.
 pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frames: Range<usize>) -> Result<Vec<f32>> {
-    let work = trained.config.model.steps * trained.config.impute.samples;
-    let mut progress = Progress::new("imputing", work as u64, 0);
-    window_samples(trained, series, visible, frames, 0, &mut progress)
+    let settings = &trained.config.impute;
+    let mut progress = Progress::new("imputing", (trained.config.model.steps * settings.samples) as u64, 0);
+    window_samples(trained, settings, series, visible, frames, (&mut progress, 0))
 }
 
 fn blend_weight(blend: Blend, frame: usize, window: usize) -> f32 {

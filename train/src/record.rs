@@ -13,6 +13,7 @@ use crate::config::Data;
 use crate::data::heldout::HeldOut;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{SeaMask, Series, Statistics, Transform, stencil};
+use crate::data::rhythm::{self, Rhythm};
 use crate::data::windows::{TrainShare, split};
 use crate::{Error, Result};
 
@@ -83,13 +84,18 @@ impl Place {
         Ok(Region::new(device, &data, options, DType::F32)?)
     }
 
+    /// The grid in words.
+    pub fn grid(&self) -> String {
+        grid(&self.latitude, &self.longitude)
+    }
+
     /// An error unless `field` lies on this place's grid.
     fn expect_grid_of(&self, field: &Field, path: &Path) -> Result<()> {
         let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
         if close(&self.latitude, &field.latitude) && close(&self.longitude, &field.longitude) {
             return Ok(());
         }
-        let trained = grid(&self.latitude, &self.longitude);
+        let trained = self.grid();
         let found = grid(&field.latitude, &field.longitude);
         Err(Error::Input(format!("{}: the weights were trained on {trained}, the file has {found}", path.display())))
     }
@@ -213,7 +219,40 @@ impl Record {
     /// # Errors
     /// As [`Record::to_train`], and [`Error::Input`] with both grids when they differ.
     pub fn at(path: &Path, data: &Data, place: Place) -> Result<Self> {
+        Self::of_field_at(netcdf::read(path, &data.variable)?, path, data, place)
+    }
+
+    /// As [`Record::to_train`], with a frame for every step of the time axis, wholly missing where the file leaves it out.
+    /// The training frames then count those too.
+    ///
+    /// # Errors
+    /// As [`Record::to_train`], and [`Error::Input`] when the time axis is irregular.
+    pub fn regular_to_train(path: &Path, data: &Data) -> Result<(Self, Rhythm)> {
         let field = netcdf::read(path, &data.variable)?;
+        let read = |field: Field| {
+            // What is wrong with the number of frames is said of those in the file.
+            split(field.frames, data.train_frames.map_or(TrainShare::Fraction(1.0), TrainShare::Frames))?;
+            let transform = data.transform.unwrap_or_else(|| usual_transform(&field));
+            let (field, rhythm) = rhythm::regular(field)?;
+            let data = Data { train_frames: training_end(data, &rhythm), ..data.clone() };
+            Ok((Self::of_field(field, transform, &data, None)?, rhythm))
+        };
+        read(field).map_err(|error| in_file(path, error))
+    }
+
+    /// As [`Record::at`], with a frame for every step of the time axis, wholly missing where the file leaves it out. The
+    /// training frames then count those too.
+    ///
+    /// # Errors
+    /// As [`Record::at`], and [`Error::Input`] when the time axis is irregular.
+    pub fn regular_at(path: &Path, data: &Data, place: Place) -> Result<(Self, Rhythm)> {
+        let field = netcdf::read(path, &data.variable)?;
+        let (field, rhythm) = rhythm::regular(field).map_err(|error| in_file(path, error))?;
+        let data = Data { train_frames: training_end(data, &rhythm), ..data.clone() };
+        Ok((Self::of_field_at(field, path, &data, place)?, rhythm))
+    }
+
+    fn of_field_at(field: Field, path: &Path, data: &Data, place: Place) -> Result<Self> {
         place.expect_grid_of(&field, path)?;
         let transform = data.transform.unwrap_or_default();
         let (scaled, dropped) = scaled(&field, transform).map_err(|error| in_file(path, error))?;
@@ -235,21 +274,14 @@ impl Record {
 
     /// The record over `frames` alone, all of them to be filled.
     pub fn part(&self, frames: Range<usize>) -> Record {
-        let (field, pixels, cells) = (&self.field, self.place.mask.sea.len(), self.cells(frames.clone()));
+        let (field, pixels) = (&self.field, self.place.mask.sea.len());
         let field = Field {
             values: field.values[frames.start * pixels..frames.end * pixels].to_vec(),
             frames: frames.len(),
             time: field.time.slice(frames.clone()),
             ..field.clone()
         };
-        let series = Series {
-            frames: frames.len(),
-            nodes: self.series.nodes,
-            values: self.series.values[cells.clone()].to_vec(),
-            observed: self.series.observed[cells].to_vec(),
-            phases: self.series.phases[frames].to_vec(),
-        };
-        Record { field, series, train: 0..0, place: self.place.clone(), ..*self }
+        Record { field, series: self.series.part(frames), train: 0..0, place: self.place.clone(), ..*self }
     }
 
     /// The values of the `visible` cells `[frames, nodes]` in the variable's units on the grid
@@ -297,6 +329,11 @@ fn scaled(field: &Field, transform: Transform) -> Result<(Field, usize)> {
         )));
     }
     Ok((scaled, dropped))
+}
+
+/// The training frames among those of a completed axis.
+fn training_end(data: &Data, rhythm: &Rhythm) -> Option<usize> {
+    data.train_frames.map(|frames| rhythm.places.get(frames).copied().unwrap_or(rhythm.time.values.len()))
 }
 
 /// Chlorophyll is log-normal; its variables are told by their names.

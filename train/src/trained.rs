@@ -19,6 +19,8 @@ use crate::{Error, Result};
 /// Name of the weights in the folder of a training.
 pub const FILE: &str = "stddm.safetensors";
 const MODEL: &str = "stddm";
+/// Metadata entry of a training that its validation frames ended.
+pub(crate) const STOPPED: &str = "stopped_early";
 
 /// A model and its surroundings.
 pub struct Trained {
@@ -30,6 +32,8 @@ pub struct Trained {
     pub model: Stddm,
     /// Steps done.
     pub step: u64,
+    /// Whether the validation frames ended the training before its last epoch.
+    pub stopped_early: bool,
 }
 
 impl Trained {
@@ -40,7 +44,7 @@ impl Trained {
     pub fn new(device: &Device, config: Config, place: Place) -> Result<Self> {
         let region = place.region(device, config.model.region())?;
         let model = Stddm::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
-        Ok(Trained { config, place, model, step: 0 })
+        Ok(Trained { config, place, model, step: 0, stopped_early: false })
     }
 
     /// Reads a weights file, or [`FILE`] in a folder.
@@ -53,7 +57,8 @@ impl Trained {
         let (config, place): (Config, Place) = surroundings(&path, MODEL)?;
         config.check().map_err(|error| Error::Input(format!("{}: {error}", path.display())))?;
         let mut trained = Trained::new(device, config, place)?;
-        trained.step = checkpoint::load(&path, &mut trained.model.parameters)?.step;
+        let state = checkpoint::load(&path, &mut trained.model.parameters)?;
+        (trained.step, trained.stopped_early) = (state.step, state.metadata.contains_key(STOPPED));
         Ok(trained)
     }
 
@@ -62,7 +67,10 @@ impl Trained {
     /// # Errors
     /// [`Error::File`] when it cannot be written; the old one then stays.
     pub fn save(&self, path: &Path, epoch: u64) -> Result<()> {
-        let metadata = metadata(MODEL, &self.config, &self.place)?;
+        let mut metadata = metadata(MODEL, &self.config, &self.place)?;
+        if self.stopped_early {
+            metadata.insert(STOPPED.into(), "true".into());
+        }
         let state = State { step: self.step, epoch, seed: self.config.train.seed, metadata };
         Ok(checkpoint::save(path, &self.model.parameters, &state, true)?)
     }
@@ -96,7 +104,8 @@ pub fn file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(FILE) } else { path.to_owned() }
 }
 
-fn entry<T: DeserializeOwned>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+/// An entry of the metadata of a weights file, from JSON.
+pub(crate) fn entry<T: DeserializeOwned>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
     let refuse = |what: String| Error::Input(format!("{}: metadata entry {key}: {what}", path.display()));
     let text = metadata.get(key).ok_or_else(|| refuse("missing".into()))?;
     serde_json::from_str(text).map_err(|error| refuse(error.to_string()))

@@ -1,29 +1,28 @@
-//! The training loop of STDDM (STIMP, algorithm 1, with the published code's settings).
+//! The training loop, and the training of STDDM in it (STIMP, algorithm 1, with the published code's settings).
 //!
 //! All random numbers are counted by seed, step and sample, so a training that is interrupted and resumed ends with
 //! the same bits as one that ran through.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use isobath_engine::adam::{Adam, largest_gradient};
 use isobath_engine::checkpoint;
 use isobath_engine::parameters::Parameters;
-use isobath_engine::random::PhiloxKey;
 use isobath_engine::{Tape, Tensor};
-use isobath_models::stimp::stddm::{Batch, Times};
-use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Hiding, Train};
-use crate::data::{atomic, masks, windows};
+use crate::data::{atomic, masks};
 use crate::progress::Progress;
-use crate::record::Record;
-use crate::trained::{self, Trained};
 use crate::{Error, Result, interrupt};
+
+mod best;
+mod stddm;
+
+pub(crate) use best::Best;
+pub use stddm::{split, train};
 
 /// Name of the file of [`Step`]s, a line of JSON each.
 pub const METRICS: &str = "metrics.jsonl";
@@ -90,25 +89,10 @@ pub(crate) struct Course {
     pub(crate) checkpoint: PathBuf,
 }
 
-/// Trains on the training frames of `record` until the configured epochs are done, from where `trained` stands, and
-/// writes the weights and the metrics into `folder`.
-///
-/// # Errors
-/// [`Error::Input`] when the window is longer than the training record or the training diverges, which leaves the
-/// last checkpoint as it is; [`Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
-pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Vec<Step>> {
-    let settings = trained.config.train.clone();
-    let starts = windows::starts(&record.train, settings.window, 1, "training")?;
-    let Train { batch, epochs, seed, checkpoint_every, .. } = settings;
-    let checkpoint = folder.join(trained::FILE);
-    let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint };
-    run(&mut Imputing { trained, record }, &course, folder)
-}
-
 /// Steps through the epochs from where `training` stands, with its metrics, checkpoints and orderly end.
 ///
 /// # Errors
-/// As [`train`].
+/// As [`train()`].
 pub(crate) fn run(training: &mut dyn Training, course: &Course, folder: &Path) -> Result<Vec<Step>> {
     let per_epoch = course.starts.len().div_ceil(course.batch) as u64;
     let total = per_epoch * course.epochs as u64;
@@ -152,98 +136,12 @@ pub(crate) fn run(training: &mut dyn Training, course: &Course, folder: &Path) -
     Ok(log.steps)
 }
 
-/// A training of STDDM.
-struct Imputing<'a> {
-    trained: &'a mut Trained,
-    record: &'a Record,
-}
-
-impl Training for Imputing<'_> {
-    fn done(&self) -> u64 {
-        self.trained.step
-    }
-
-    fn advance(&mut self, windows: &[usize], epoch: u64) -> Result<Step> {
-        let step = advance(self.trained, self.record, windows, epoch)?;
-        self.trained.step += 1;
-        Ok(step)
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.trained.model.parameters
-    }
-
-    fn save(&self, path: &Path, epoch: u64) -> Result<()> {
-        self.trained.save(path, epoch)
-    }
-}
-
 /// The windows of an epoch in the order in which they are used.
 fn epoch_order(starts: &[usize], seed: u64, epoch: u64) -> Vec<usize> {
     let mut order = starts.to_vec();
     // Steps count from 0, so their generators never have this number.
     order.shuffle(&mut masks::generator(seed, u64::MAX, epoch));
     order
-}
-
-/// Cells of a batch, drawn for one step.
-struct Draw {
-    values: Vec<f32>,
-    observed: Vec<bool>,
-    visible: Vec<bool>,
-    steps: Vec<usize>,
-    phases: Vec<f32>,
-}
-
-impl Draw {
-    /// For each window: which of its observed cells stay visible, and a diffusion step.
-    fn new(trained: &Trained, record: &Record, batch: &[usize]) -> Self {
-        let settings = &trained.config.train;
-        let cells = batch.len() * settings.window * record.series.nodes;
-        let mut draw = Draw {
-            values: Vec::with_capacity(cells),
-            observed: Vec::with_capacity(cells),
-            visible: Vec::with_capacity(cells),
-            steps: Vec::with_capacity(batch.len()),
-            phases: Vec::with_capacity(batch.len() * settings.window),
-        };
-        for (sample, &start) in batch.iter().enumerate() {
-            let window: Range<usize> = record.cells(start..start + settings.window);
-            let observed = &record.series.observed[window.clone()];
-            let mut random = masks::generator(settings.seed, trained.step, sample as u64);
-            let hidden = match settings.hiding {
-                Hiding::Random => masks::hide_exact(observed, settings.missing_rate, &mut random),
-                Hiding::Transplanted => {
-                    let train = &record.series.observed[record.cells(record.train.clone())];
-                    masks::transplant(observed, train, record.series.nodes, &mut random)
-                }
-            };
-            draw.steps.push(random.random_range(0..trained.config.model.steps));
-            draw.visible.extend(observed.iter().zip(hidden).map(|(observed, hidden)| *observed && !hidden));
-            draw.observed.extend_from_slice(observed);
-            draw.values.extend_from_slice(&record.series.values[window]);
-            draw.phases.extend_from_slice(&record.series.phases[start..start + settings.window]);
-        }
-        draw
-    }
-}
-
-/// One step; one whose loss or gradient is not finite leaves the parameters as they are.
-fn advance(trained: &mut Trained, record: &Record, batch: &[usize], epoch: u64) -> Result<Step> {
-    let draw = Draw::new(trained, record, batch);
-    let settings = &trained.config.train;
-    let tape = Tape::start()?;
-    let loss = trained.model.loss(&Batch {
-        frames: settings.window,
-        values: &draw.values,
-        observed: &draw.observed,
-        visible: &draw.visible,
-        times: Times { steps: &draw.steps, phases: &draw.phases },
-        noise: PhiloxKey { seed: settings.seed, stream: trained.step },
-    })?;
-    let mut adam = settings.adam();
-    adam.lr *= settings.decline().factor(epoch as usize);
-    descend(&mut trained.model.parameters, tape, &loss, &adam, (trained.step, epoch))
 }
 
 /// One step down the gradient of a loss that `tape` recorded; one whose loss or gradient is not finite leaves the

@@ -3,10 +3,13 @@
 mod demo;
 mod doctor;
 mod evaluate;
+mod evaluate_forecast;
+mod forecast;
 mod hide;
 mod impute;
 mod machine;
 mod report;
+mod stimp;
 mod train;
 mod verify;
 
@@ -32,10 +35,13 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Stimp(Box<stimp::Stimp>),
     Train(train::Train),
     Impute(impute::Impute),
     Hide(hide::Hide),
     Evaluate(Box<evaluate::Evaluate>),
+    Forecast(Box<forecast::Forecast>),
+    EvaluateForecast(evaluate_forecast::EvaluateForecast),
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
 }
@@ -72,10 +78,13 @@ fn obey(line: &CommandLine) -> Result<()> {
     interrupt::listen();
     match &line.command {
         Command::Demo(demo) => demo.run(&device),
+        Command::Stimp(stimp) => stimp.run(&device),
         Command::Train(train) => train.run(&device),
         Command::Impute(impute) => impute.run(&device),
         Command::Hide(hide) => hide.run(),
         Command::Evaluate(evaluate) => evaluate.run(&device),
+        Command::Forecast(forecast) => forecast.run(&device),
+        Command::EvaluateForecast(evaluate) => evaluate.run(&device),
         Command::Verify(verify) => verify.run(&device),
         Command::Doctor(doctor) => doctor.run(&device),
     }

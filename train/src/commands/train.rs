@@ -1,15 +1,12 @@
 //! `isobath train`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use isobath_engine::Device;
 
-use super::{make_folder, report};
-use crate::config::{Config, Decline};
-use crate::record::Record;
-use crate::trained::{self, Trained};
-use crate::{Error, Result, training};
+use crate::Result;
+
+pub(super) mod forecaster;
+pub(super) mod stddm;
 
 /// Train a model on a NetCDF file
 #[derive(Args)]
@@ -20,158 +17,22 @@ pub(super) struct Train {
 
 #[derive(Subcommand)]
 enum Model {
-    Stddm(Box<Stddm>),
-}
-
-/// Train STIMP's imputer, a diffusion model that fills gaps
-#[derive(Args)]
-#[command(
-    after_help = "Example:\n  isobath train stddm --data chl.nc --var chlor_a --epochs 150 --train-frames 220 -o run\n\n\
-    Ctrl-C stops after the step and keeps a checkpoint; the same command with --resume goes on."
-)]
-struct Stddm {
-    /// NetCDF file with a variable over time, latitude and longitude
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
-    /// Name of the variable [default: data.variable of the configuration]
-    #[arg(long, value_name = "NAME")]
-    var: Option<String>,
-    /// TOML file of settings; options given here come before it
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Passes over the training windows [default: 500]
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-    /// Frames of a window [default: 46]
-    #[arg(long, value_name = "N")]
-    window: Option<usize>,
-    /// Windows in a step [default: 16]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Fraction of the observed cells that each step hides [default: 0.5]
-    #[arg(long, value_name = "RATE")]
-    missing_rate: Option<f64>,
-    /// Train on the first N frames of the record
-    #[arg(long, value_name = "N")]
-    train_frames: Option<usize>,
-    /// How the learning rate falls: to a tenth and a hundredth in steps, along a cosine, or not at all
-    #[arg(long, value_enum)]
-    schedule: Option<Decline>,
-    /// Seed of everything random
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Take the sea pixels from this evaluation, an .npz archive, and keep its hidden cells from the training
-    #[arg(long, value_name = "FILE")]
-    heldout: Option<PathBuf>,
-    /// Folder of the weights, the configuration and the metrics
-    #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
-    /// Go on from the checkpoint in the folder
-    #[arg(long)]
-    resume: bool,
+    Stddm(Box<stddm::Stddm>),
+    Forecaster(Box<forecaster::Forecaster>),
 }
 
 impl Train {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
-        let Model::Stddm(stddm) = &self.model;
-        stddm.run(device)
+        match &self.model {
+            Model::Stddm(stddm) => stddm.run(device),
+            Model::Forecaster(forecaster) => forecaster.run(device),
+        }
     }
 }
 
-impl Stddm {
-    fn run(&self, device: &Device) -> Result<()> {
-        let mut config = self.configuration()?;
-        let record = Record::to_train(&self.data, &config.data, None)?;
-        config.data.transform = Some(record.transform);
-        config.data.train_frames = Some(record.train.len());
-        // Refuse a window that does not fit before anything is written.
-        crate::data::windows::starts(&record.train, config.train.window, 1, "training").map_err(|error| {
-            Error::Input(format!("{}: {error}; set a shorter one with --window", self.data.display()))
-        })?;
-        eprintln!("{}", record.describe());
-        let mut trained = self.begin(device, config, &record)?;
-        make_folder(&self.out)?;
-        trained.config.write(&self.out.join("config.toml"))?;
-        eprintln!(
-            "STDDM with {} parameters, {} windows of {} frames",
-            trained.model.parameters.count(),
-            record.train.len() + 1 - trained.config.train.window,
-            trained.config.train.window
-        );
-        let steps = training::train(&mut trained, &record, &self.out).map_err(|error| self.explain(error))?;
-        report::loss_curve(&self.out.join("loss.png"), &steps, &format!("Training on {}", record.field.name))?;
-        let weights = self.out.join(trained::FILE);
-        println!("trained {} epochs; weights in {}", trained.config.train.epochs, weights.display());
-        Ok(())
+/// Sets a field to an option that was given.
+pub(super) fn put<T: Clone>(field: &mut T, option: &Option<T>) {
+    if let Some(value) = option {
+        *field = value.clone();
     }
-
-    /// The settings of the file under those of the command line.
-    fn configuration(&self) -> Result<Config> {
-        let mut config = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-        fn put<T: Clone>(field: &mut T, option: &Option<T>) {
-            if let Some(value) = option {
-                *field = value.clone();
-            }
-        }
-        put(&mut config.data.variable, &self.var);
-        put(&mut config.train.epochs, &self.epochs);
-        put(&mut config.train.window, &self.window);
-        put(&mut config.train.batch, &self.batch);
-        put(&mut config.train.missing_rate, &self.missing_rate);
-        put(&mut config.train.schedule, &self.schedule);
-        put(&mut config.train.seed, &self.seed);
-        config.data.train_frames = self.train_frames.or(config.data.train_frames);
-        config.data.heldout = self.heldout.clone().or(config.data.heldout);
-        if config.data.variable.is_empty() {
-            return Err(Error::Input("expected a variable: --var NAME, or variable under [data] of --config".into()));
-        }
-        config.check()?;
-        Ok(config)
-    }
-
-    /// A new model, or the one in the folder.
-    fn begin(&self, device: &Device, config: Config, record: &Record) -> Result<Trained> {
-        let path = self.out.join(trained::FILE);
-        if !self.resume {
-            if path.exists() {
-                let path = path.display();
-                return Err(Error::Input(format!(
-                    "{path} exists: go on with --resume, or name another folder with -o"
-                )));
-            }
-            return Trained::new(device, config, record.place.clone());
-        }
-        let mut trained = Trained::load(&path, device)?;
-        if let Some((old, new)) = difference(&trained.config, &config) {
-            let path = path.display();
-            return Err(Error::Input(format!("{path}: was trained with `{old}`, now asked to resume with `{new}`")));
-        }
-        if trained.place != record.place {
-            let (path, data) = (path.display(), self.data.display());
-            return Err(Error::Input(format!("{path}: was trained on other data or another sea than those of {data}")));
-        }
-        trained.config = config;
-        eprintln!("going on from step {}", trained.step);
-        Ok(trained)
-    }
-
-    fn explain(&self, error: Error) -> Error {
-        if matches!(error, Error::Interrupted) {
-            let folder = self.out.display();
-            eprintln!("the checkpoint in {folder} is whole; the same command with --resume goes on from it");
-        }
-        error
-    }
-}
-
-/// The first setting in which a training that goes on must not differ from its beginning, but does.
-fn difference(old: &Config, new: &Config) -> Option<(String, String)> {
-    let lines = |config: &Config| {
-        let mut config = config.clone();
-        // More epochs, other checkpoints and other ways to impute leave the steps that are done as they are.
-        (config.train.epochs, config.train.checkpoint_every) = (0, 0);
-        config.impute = Default::default();
-        toml::to_string(&config).unwrap_or_default().lines().map(String::from).collect::<Vec<_>>()
-    };
-    lines(old).into_iter().zip(lines(new)).find(|(old, new)| old != new)
 }

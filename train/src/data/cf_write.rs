@@ -27,6 +27,8 @@ pub struct Output<'a> {
     pub source: String,
     /// The command that wrote the file, put before the history of the input.
     pub history: String,
+    /// Global attribute `comment`: how the values are to be read; empty for none.
+    pub comment: String,
     /// Text attributes of the input that still hold: history, references, license, ...
     pub attributes: &'a [(String, String)],
     /// Names of the time, latitude and longitude dimensions.
@@ -94,6 +96,7 @@ impl<'a> Output<'a> {
             title,
             source,
             history,
+            comment: String::new(),
             attributes: &field.attributes,
             dimensions: field.dimensions.each_ref().map(String::as_str),
             time: &field.time,
@@ -208,6 +211,9 @@ impl<'a> Output<'a> {
             ("source".to_owned(), self.source.clone()),
             ("history".to_owned(), history),
         ];
+        if !self.comment.is_empty() {
+            all.push(("comment".to_owned(), self.comment.clone()));
+        }
         // Extents, versions and identifiers of the input would be wrong of a result.
         for (name, new) in [
             ("license", "license"),

@@ -177,6 +177,13 @@ impl Series {
         }
         Ok(Series { frames: field.frames, nodes: mask.len(), values, observed, phases: field.time.year_fractions() })
     }
+
+    /// The series over `frames` alone, which must lie within it.
+    pub fn part(&self, frames: Range<usize>) -> Series {
+        let cells = frames.start * self.nodes..frames.end * self.nodes;
+        let (values, observed) = (self.values[cells.clone()].to_vec(), self.observed[cells].to_vec());
+        Series { frames: frames.len(), nodes: self.nodes, values, observed, phases: self.phases[frames].to_vec() }
+    }
 }
 
 /// Statistics of each node over the observed values of some frames, each `[nodes]`.

@@ -1,6 +1,6 @@
 //! The time axis: CF time coordinates decoded to calendar dates (CF Conventions, section 4.4).
 
-use netcdf_reader::cf::time::{CfCalendar, CfDateTime, CfTimeRef, decode_time_exact, parse_time_units};
+use netcdf_reader::cf::time::{CfCalendar, CfDateTime, CfTimeRef, CfTimeUnit, decode_time_exact, parse_time_units};
 
 /// A date and time of day in the calendar of its [`TimeAxis`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +83,25 @@ impl TimeAxis {
         let days = if self.calendar.trim().eq_ignore_ascii_case("360_day") { 360.0 } else { 365.25 };
         let fraction = |date: &Date| (f64::from(date.day_of_year - 1) + f64::from(date.hour) / 24.0) / days;
         self.dates.iter().map(|date| fraction(date) as f32).collect()
+    }
+
+    /// How many of the axis's units a day has.
+    pub(super) fn units_a_day(&self) -> f64 {
+        match reference(&self.units, &self.calendar).map(|reference| reference.unit) {
+            Ok(CfTimeUnit::Seconds) => 86_400.0,
+            Ok(CfTimeUnit::Minutes) => 1440.0,
+            Ok(CfTimeUnit::Hours) => 24.0,
+            // Of the calendar `360_day`, the only one in which they are read.
+            Ok(CfTimeUnit::Months) => 1.0 / 30.0,
+            // The axis was decoded, so its units are those.
+            Ok(CfTimeUnit::Days) | Err(_) => 1.0,
+        }
+    }
+
+    /// The date of a value that a day, a month or a year hence might have; `None` beyond what the calendar knows.
+    pub(super) fn date(&self, value: f64) -> Option<Date> {
+        let reference = reference(&self.units, &self.calendar).ok()?;
+        decode_time_exact(value, &reference).ok().map(|date| date_of(&date))
     }
 
     /// The part of the axis over `frames`, which must lie within it.

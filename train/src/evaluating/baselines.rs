@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use isobath_models::baselines::{Climatology, Dineof, Season, linear_interpolation, window_mean};
+use isobath_models::baselines::{
+    Climatology, Dineof, Season, linear_interpolation, persistence, seasonal_persistence, window_mean,
+};
 
 use super::{Estimate, timed};
 use crate::record::Record;
@@ -54,6 +56,23 @@ impl<'a> Baselines<'a> {
         estimates.push(timed("linear interpolation", || linear_interpolation(values, visible, times, means)));
         estimates.push(timed("window mean", || window_mean(values, visible, means)));
         estimates.push(timed("DINEOF", || Dineof::default().fill(values, visible, means).values));
+        estimates
+    }
+
+    /// The forecasts of the `horizon` frames from frame `origin` on: persistence, seasonal persistence for years of
+    /// `year` frames, both from all that was observed before, and the climatologies. The frames must lie in the record.
+    pub fn forecast(&self, origin: usize, horizon: usize, year: usize) -> Vec<Estimate> {
+        let (record, means) = (self.record, &self.means[..]);
+        let past = record.cells(0..origin);
+        let (values, seen) = (&record.series.values[past.clone()], &record.series.observed[past]);
+        let climatology = |(name, season, climatology): &(&'static str, Season, Climatology)| {
+            timed(name, || climatology.of(&record.periods(*season, origin..origin + horizon)))
+        };
+        let mut estimates = vec![
+            timed("persistence", || persistence(values, seen, horizon, means)),
+            timed("seasonal persistence", || seasonal_persistence(values, seen, year, horizon, means)),
+        ];
+        estimates.extend(self.climatologies.iter().map(climatology));
         estimates
     }
 }

@@ -1,10 +1,12 @@
 //! What a forecaster is made with.
 
+use std::path::Path;
+
 use isobath_engine::adam::Adam;
 use isobath_models::stimp::forecaster::Options;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Data, Decline, within};
+use crate::config::{self, Data, Decline, within};
 use crate::{Error, Result};
 
 /// Everything that decides a forecaster besides the data.
@@ -17,6 +19,24 @@ pub struct Config {
     pub model: Options,
     /// How it is trained.
     pub train: Train,
+    /// How many are trained, each on an imputed data set of its own.
+    pub ensemble: Members,
+}
+
+/// Multiple imputation: a forecaster for each of several imputed data sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Members {
+    /// Number m of data sets and forecasters.
+    pub members: usize,
+    /// Seed of the data sets.
+    pub seed: u64,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Members { members: 10, seed: 1234 }
+    }
 }
 
 /// How a forecaster is trained; the defaults are those of the published code (STIMP, `prediction/train.py`) but for the
@@ -38,8 +58,9 @@ pub struct Train {
     /// scripts do.
     pub accumulate_gradients: bool,
     /// Frames at the end of the training frames that no training window holds; 0 trains on all. The weights of the epoch
-    /// that forecasts them best are kept.
-    pub validation_frames: usize,
+    /// that forecasts them best are kept, and their residuals give the interval its width. Without a number, a sixth of
+    /// the training frames and at least the horizon.
+    pub validation_frames: Option<usize>,
     /// Epochs without a better forecast of the validation frames after which the training stops.
     pub patience: usize,
     /// Seed of everything random.
@@ -57,7 +78,7 @@ impl Default for Train {
             weight_decay: 1e-6,
             schedule: Decline::Cosine,
             accumulate_gradients: false,
-            validation_frames: 0,
+            validation_frames: None,
             patience: 20,
             seed: 1234,
             checkpoint_every: 10,
@@ -90,9 +111,45 @@ impl Config {
         within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.patience", train.patience, 1.., "at least 1")?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
+        within("ensemble.members", self.ensemble.members, 1..=1000, "1 to 1000")?;
         match train.validation_frames {
-            0 => Ok(()),
-            frames => within("train.validation_frames", frames, self.model.horizon.., "0, or at least the horizon"),
+            None | Some(0) => Ok(()),
+            Some(frames) => {
+                within("train.validation_frames", frames, self.model.horizon.., "0, or at least the horizon")
+            }
         }
+    }
+
+    /// Frames that validate, of so many that train.
+    pub fn validation_frames(&self, train: usize) -> usize {
+        self.train.validation_frames.unwrap_or_else(|| self.model.horizon.max(train / 6))
+    }
+
+    /// Reads a TOML file, in which every field has a default.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read; [`Error::Input`] with the line when a field is unknown or of the wrong
+    /// type.
+    pub fn read(path: &Path) -> Result<Self> {
+        config::read(path)
+    }
+
+    /// Writes the file with every field.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        config::write(self, path)
+    }
+
+    /// The first setting in which a training that goes on under `new` must not differ from its beginning, but does.
+    pub(crate) fn difference(&self, new: &Self) -> Option<(String, String)> {
+        let lasting = |config: &Self| {
+            let mut config = config.clone();
+            // More members and other checkpoints leave the steps that are done as they are.
+            (config.train.checkpoint_every, config.ensemble.members) = (0, 0);
+            config
+        };
+        config::difference(&lasting(self), &lasting(new))
     }
 }

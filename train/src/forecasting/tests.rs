@@ -37,6 +37,7 @@ fn wave() -> Series {
 fn config() -> Config {
     let model = Options { frames: 12, horizon: 4, prototypes: 3, groups: 2, ..Options::published() };
     let train = Train { epochs: 4, lr: 1e-2, schedule: Decline::Constant, checkpoint_every: 1, ..Train::default() };
+    let train = Train { validation_frames: Some(0), ..train };
     Config { model, train, ..Config::default() }
 }
 
@@ -73,7 +74,7 @@ fn a_training_goes_on_with_the_same_bits() {
     for accumulate_gradients in [false, true] {
         let through = tempfile::tempdir().expect("a folder");
         let mut config = config();
-        (config.train.accumulate_gradients, config.train.validation_frames) = (accumulate_gradients, 10);
+        (config.train.accumulate_gradients, config.train.validation_frames) = (accumulate_gradients, Some(10));
         let mut whole = fresh(config.clone());
         let steps = train_forecaster(&mut whole, &wave(), 0..FRAMES, through.path()).expect("trained");
 
@@ -89,7 +90,8 @@ fn a_training_goes_on_with_the_same_bits() {
             checkpoint: folder.path().join(FILE),
         };
         let imputed = wave();
-        let mut training = Forecasting::new(&mut half, &imputed, validation, folder.path()).expect("a training");
+        let best = Best::of(folder.path(), 0, 20).expect("none yet");
+        let mut training = Forecasting { trained: &mut half, imputed: &imputed, validation, best };
         run(&mut training, &course, folder.path()).expect("two epochs");
 
         let mut resumed = TrainedForecaster::load(folder.path(), &Device::cpu()).expect("loaded");
@@ -122,7 +124,7 @@ fn validation_keeps_the_best_weights_and_stops() {
     // What follows the training frames has nothing to do with them, so that learning them makes it worse in the end.
     imputed.values[50 * NODES..].iter_mut().enumerate().for_each(|(i, v)| *v = ((i * 7919) % 13) as f32 / 6.0 - 1.0);
     let mut config = config();
-    (config.train.validation_frames, config.train.epochs, config.train.patience) = (10, 200, 3);
+    (config.train.validation_frames, config.train.epochs, config.train.patience) = (Some(10), 200, 3);
     let mut trained = fresh(config);
     let steps = train_forecaster(&mut trained, &imputed, 0..FRAMES, folder.path()).expect("trained");
     let errors: Vec<f64> = steps.iter().filter_map(|step| step.validation).collect();
@@ -130,7 +132,8 @@ fn validation_keeps_the_best_weights_and_stops() {
     assert!(trained.stopped_early && errors.len() < 200, "{} epochs", errors.len());
     assert_eq!(errors.len(), best + 1 + 3);
     let validation = split(&(0..FRAMES), &trained.config).expect("windows").1;
-    let kept = Forecasting::new(&mut trained, &imputed, validation, folder.path()).expect("a training");
+    let none = Best::of(folder.path(), 0, 3).expect("none left");
+    let kept = Forecasting { trained: &mut trained, imputed: &imputed, validation, best: none };
     assert_eq!(kept.validation_error().expect("an error"), errors[best]);
     // What is done stays done.
     let mut again = TrainedForecaster::load(folder.path(), &Device::cpu()).expect("loaded");
@@ -141,12 +144,12 @@ fn validation_keeps_the_best_weights_and_stops() {
 #[test]
 fn no_frame_that_is_validated_is_trained_on() {
     let mut config = config();
-    config.train.validation_frames = 7;
+    config.train.validation_frames = Some(7);
     let (training, validation) = split(&(5..50), &config).expect("windows");
     assert_eq!((training[0], training[training.len() - 1] + 16), (5, 43));
     let labels: Vec<usize> = validation.iter().map(|start| start + 12).collect();
     assert_eq!(labels, [43, 44, 45, 46]);
-    config.train.validation_frames = 0;
+    config.train.validation_frames = Some(0);
     assert_eq!(split(&(5..50), &config).expect("windows"), ((5..35).collect(), vec![]));
 }
 
@@ -162,7 +165,7 @@ fn what_does_not_fit_is_refused_with_numbers() {
     let expected = "imputed record: expected 6 nodes and at least 60 frames, found 5 and 60";
     assert_eq!(refuse(&smaller, 0..60), expected);
     let mut config = config();
-    config.train.validation_frames = 3;
+    config.train.validation_frames = Some(3);
     let error = TrainedForecaster::new(&Device::cpu(), config, place()).err().expect("a horizon of 4").to_string();
     assert_eq!(error, "configuration field train.validation_frames: expected 0, or at least the horizon, found 3");
 }

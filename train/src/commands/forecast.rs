@@ -1,0 +1,177 @@
+//! `isobath forecast`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use isobath_engine::Device;
+
+use super::{history, report};
+use crate::config::Data;
+use crate::data::rhythm::Rhythm;
+use crate::data::time::TimeAxis;
+use crate::forecasting::{Bounds, Ensemble, Imputer, Product};
+use crate::progress::Progress;
+use crate::record::Record;
+use crate::trained;
+use crate::{Error, Result};
+
+/// Forecast the frames that follow a record, with an interval
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc\n\n\
+    forecast.nc holds the forecast under the variable's name at the dates of the frames to come, the ends of the interval \
+    as _low and _high, and the standard deviations within and between the imputed data sets and in total as _std_within, \
+    _std_between and _std_total; the last three are of log10 values where the models work on those."
+)]
+pub(super) struct Forecast {
+    /// NetCDF file on the grid on which the models were trained
+    #[arg(long, value_name = "FILE")]
+    pub(super) data: PathBuf,
+    /// Name of the variable [default: the one that trained]
+    #[arg(long, value_name = "NAME")]
+    pub(super) var: Option<String>,
+    /// Weights of the imputer, or the folder of its training
+    #[arg(long, value_name = "PATH")]
+    pub(super) weights: PathBuf,
+    /// Folder of `isobath train forecaster`
+    #[arg(long, value_name = "DIR")]
+    pub(super) forecasters: PathBuf,
+    /// Frames to forecast [default: all that the forecasters give]
+    #[arg(long, value_name = "N")]
+    pub(super) horizon: Option<usize>,
+    /// Last frame that the forecast sees: a date such as 2019-12-31, or a number from 0 [default: the last one]
+    #[arg(long, value_name = "DATE|FRAME")]
+    pub(super) after: Option<String>,
+    /// Probability with which the interval of Rubin's rules holds the truth
+    #[arg(long, value_name = "LEVEL", default_value_t = 0.9)]
+    pub(super) interval: f64,
+    /// Instead, the published band: the mean and one standard deviation between forecasters to either side
+    #[arg(long, conflicts_with = "interval")]
+    pub(super) band: bool,
+    /// The forecast alone, which one forecaster can give
+    #[arg(long, conflicts_with_all = ["interval", "band"])]
+    pub(super) no_interval: bool,
+    /// NetCDF file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) out: PathBuf,
+}
+
+/// Reads a record where the imputer was trained, with a frame for every step, and says what it is; `var` comes before the
+/// variable of `data`.
+pub(super) fn read(path: &Path, var: Option<&str>, data: &Data, imputer: &Imputer) -> Result<(Record, Rhythm)> {
+    let variable = var.map_or_else(|| data.variable.clone(), String::from);
+    let data = Data { variable, ..data.clone() };
+    let (record, rhythm) = Record::regular_at(path, &data, imputer.trained.place.clone())?;
+    eprintln!("{}\n{}", record.describe(), rhythm.describe());
+    Ok((record, rhythm))
+}
+
+impl Forecast {
+    pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let imputer = Imputer::load(&self.weights, device)?;
+        let ensemble = Ensemble::load(&self.forecasters, &imputer, device)?;
+        self.expect_own_output()?;
+        report::expect_writable(&self.out)?;
+        let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer)?;
+        let time = self.write(&imputer, &ensemble, &record, rhythm)?;
+        let (dates, out) = (&time.dates, self.out.display());
+        println!("forecast {} frames, {} to {}; wrote {out}", dates.len(), dates[0], dates[dates.len() - 1]);
+        Ok(())
+    }
+
+    /// Forecasts and writes the file; returns the times of the forecast.
+    pub(super) fn write(
+        &self,
+        imputer: &Imputer,
+        ensemble: &Ensemble,
+        record: &Record,
+        mut rhythm: Rhythm,
+    ) -> Result<TimeAxis> {
+        let bounds = self.bounds(ensemble.members.len())?;
+        let horizon = self.horizon(ensemble)?;
+        let named = |what: String| Error::Input(format!("{}: {what}", self.data.display()));
+        let origin = self.origin(&rhythm).map_err(named)?;
+        rhythm.extend(origin + horizon).map_err(named)?;
+        let mut progress = Progress::new("imputing", ensemble.work(imputer)?, 0);
+        let forecasts =
+            ensemble.forecast(imputer, &record.series, origin, (&mut progress, 0)).map_err(|error| match error {
+                Error::Input(what) => named(what),
+                other => other,
+            })?;
+        drop(progress);
+        let time = rhythm.time.slice(origin..origin + horizon);
+        let product = Product::new(record, &forecasts, &ensemble.variances(), time, bounds)?;
+        let source = format!(
+            "STIMP, {} forecasters in {}, imputer {}",
+            ensemble.members.len(),
+            self.forecasters.display(),
+            trained::file(&self.weights).display()
+        );
+        let last = rhythm.time.dates[origin - 1].to_string();
+        product.output(record, &last, source, history()).write(&self.out)?;
+        Ok(product.time)
+    }
+
+    fn bounds(&self, members: usize) -> Result<Bounds> {
+        if self.no_interval {
+            return Ok(Bounds::None);
+        }
+        if members < 2 {
+            return Err(Error::Input(format!(
+                "{}: expected at least 2 forecasters for an interval, found {members}; train more with --members, or \
+                 forecast with --no-interval",
+                self.forecasters.display()
+            )));
+        }
+        match self.interval {
+            _ if self.band => Ok(Bounds::Band),
+            level if level > 0.0 && level < 1.0 => Ok(Bounds::Interval(level)),
+            level => Err(Error::Input(format!("--interval: expected a level above 0 and below 1, found {level}"))),
+        }
+    }
+
+    fn horizon(&self, ensemble: &Ensemble) -> Result<usize> {
+        let most = ensemble.config.model.horizon;
+        match self.horizon.unwrap_or(most) {
+            found if (1..=most).contains(&found) => Ok(found),
+            found => Err(Error::Input(format!(
+                "--horizon: expected 1 to {most} frames, which the forecasters in {} give, found {found}",
+                self.forecasters.display()
+            ))),
+        }
+    }
+
+    /// The first frame to forecast.
+    fn origin(&self, rhythm: &Rhythm) -> std::result::Result<usize, String> {
+        let dates = &rhythm.time.dates;
+        let Some(after) = &self.after else { return Ok(dates.len()) };
+        if let Ok(frame) = after.parse::<usize>() {
+            let last = dates.len() - 1;
+            return (frame <= last)
+                .then_some(frame + 1)
+                .ok_or(format!("--after: expected a frame of 0 to {last}, found {frame}"));
+        }
+        let parts: Vec<&str> = after.split('-').collect();
+        let numbers: Option<Vec<u32>> = parts.iter().map(|part| part.parse().ok()).collect();
+        let Some([year, month, day]) = numbers.as_deref() else {
+            return Err(format!("--after: expected a date such as 2019-12-31 or the number of a frame, found {after}"));
+        };
+        let wanted = (i64::from(*year), *month, *day);
+        let seen = |date: &&crate::data::time::Date| {
+            (i64::from(date.year), u32::from(date.month), u32::from(date.day)) <= wanted
+        };
+        match dates.iter().take_while(seen).count() {
+            0 => Err(format!("--after: expected a date from {} on, found {after}", dates[0])),
+            frames => Ok(frames),
+        }
+    }
+
+    fn expect_own_output(&self) -> Result<()> {
+        let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        if same(&self.out, &self.data) || same(&self.out, &trained::file(&self.weights)) {
+            let out = self.out.display();
+            return Err(Error::Input(format!("{out}: expected another file to write than those that are read")));
+        }
+        Ok(())
+    }
+}
