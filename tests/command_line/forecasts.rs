@@ -250,6 +250,7 @@ fn what_cannot_be_forecast_is_refused() {
     refuses(folder, "stimp --data odd.nc --var chl --horizon 3 -o new", &words);
     refuses(folder, "stimp --data chl.nc --var chl --horizon 40 -o new", &["horizon", "36 frames", "found 40"]);
     refuses(folder, "stimp --data chl.nc --var chl --horizon 3 --members 1 -o new", &["--members", "at least 2"]);
+    refuses(folder, "stimp --data chl.nc --var chl --horizon 3 --interval 1 -o new", &["--interval", "below 1"]);
     let words = ["chl.nc", "at least the horizon of 3 frames", "found 0"];
     refuses(folder, "stimp --data chl.nc --var chl --horizon 3 --train-frames 36 -o new", &words);
 

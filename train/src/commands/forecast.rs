@@ -66,6 +66,14 @@ pub(super) fn read(path: &Path, var: Option<&str>, data: &Data, imputer: &Impute
     Ok((record, rhythm))
 }
 
+/// An error unless an interval can hold the truth with this probability.
+pub(super) fn expect_level(level: f64) -> Result<()> {
+    match level > 0.0 && level < 1.0 {
+        true => Ok(()),
+        false => Err(Error::Input(format!("--interval: expected a level above 0 and below 1, found {level}"))),
+    }
+}
+
 impl Forecast {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let imputer = Imputer::load(&self.weights, device)?;
@@ -123,11 +131,11 @@ impl Forecast {
                 self.forecasters.display()
             )));
         }
-        match self.interval {
-            _ if self.band => Ok(Bounds::Band),
-            level if level > 0.0 && level < 1.0 => Ok(Bounds::Interval(level)),
-            level => Err(Error::Input(format!("--interval: expected a level above 0 and below 1, found {level}"))),
+        if self.band {
+            return Ok(Bounds::Band);
         }
+        expect_level(self.interval)?;
+        Ok(Bounds::Interval(self.interval))
     }
 
     fn horizon(&self, ensemble: &Ensemble) -> Result<usize> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use isobath_engine::Device;
 
-use super::forecast::{Forecast, read};
+use super::forecast::{Forecast, expect_level, read};
 use super::train::{forecaster, put, stddm};
 use super::{evaluate_forecast, history, make_folder, report};
 use crate::config::Config;
@@ -129,6 +129,7 @@ impl Stimp {
 
     /// The settings of both models, with what the record decides.
     fn settings(&self) -> Result<(Config, forecasting::Config)> {
+        expect_level(self.interval)?;
         let mut imputing = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
         let read = self.forecaster_config.as_deref().map(forecasting::Config::read).transpose()?;
         let mut forecasting = read.unwrap_or_default();
