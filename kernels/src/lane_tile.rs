@@ -69,11 +69,8 @@ impl WithSimd for LaneTile<'_> {
         for (i, j) in (0..m).step_by(4).flat_map(|i| (0..n).step_by(columns).map(move |j| (i, j))) {
             for lane in (0..LANES).step_by(S::F32_LANES) {
                 let scaled = |(row, column): (usize, usize)| (row * LANES, column * LANES);
-                let (a, b, c) = (
-                    scaled((self.a.1, self.a.2)),
-                    scaled((self.b.1, self.b.2)),
-                    scaled((self.c.1, self.c.2)),
-                );
+                let (a, b, c) =
+                    (scaled((self.a.1, self.a.2)), scaled((self.b.1, self.b.2)), scaled((self.c.1, self.c.2)));
                 let block = Block {
                     k,
                     a: self.a.0.as_ptr().wrapping_add(i * a.0 + lane),

@@ -64,20 +64,7 @@ pub(crate) fn each<T: Real>(y: &mut [T], f: impl Fn(T) -> T) {
 /// y[i] = f(y[i], x[i]).
 #[inline(always)]
 pub(crate) fn update<T: Real>(y: &mut [T], x: &[T], f: impl Fn(T, T) -> T) {
-    let (y, x) = update_blocks::<T, LANES>(y, x, &f);
-    // Eight channels are a row of their own.
-    let (y, x) = update_blocks::<T, 8>(y, x, &f);
-    update_blocks::<T, 1>(y, x, &f);
-}
-
-/// Updates the whole blocks of `W` elements and returns what is left.
-#[inline(always)]
-fn update_blocks<'a, T: Real, const W: usize>(
-    y: &'a mut [T],
-    x: &'a [T],
-    f: impl Fn(T, T) -> T,
-) -> (&'a mut [T], &'a [T]) {
-    let ((ys, y_rest), (xs, x_rest)) = (y.as_chunks_mut::<W>(), x.as_chunks::<W>());
+    let ((ys, y_rest), (xs, x_rest)) = (y.as_chunks_mut::<LANES>(), x.as_chunks::<LANES>());
     for (y, x) in ys.iter_mut().zip(xs) {
         let mut block = *y;
         for (y, x) in block.iter_mut().zip(x) {
@@ -85,7 +72,9 @@ fn update_blocks<'a, T: Real, const W: usize>(
         }
         *y = block;
     }
-    (y_rest, x_rest)
+    for (y, x) in y_rest.iter_mut().zip(x_rest) {
+        *y = f(*y, *x);
+    }
 }
 
 /// z[i] = f(z[i], x[i], y[i]).

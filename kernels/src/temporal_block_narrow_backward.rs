@@ -195,7 +195,14 @@ impl Scratch {
 
     /// Gradients of the shift and the input projection, and of the planes where wanted.
     #[inline(always)]
-    fn input(&mut self, s: &Sizes, w: &Matrices, (b, first): (usize, usize), sums: &mut LaneSums, dplanes: &Rows<'_, f32>) {
+    fn input(
+        &mut self,
+        s: &Sizes,
+        w: &Matrices,
+        (b, first): (usize, usize),
+        sums: &mut LaneSums,
+        dplanes: &Rows<'_, f32>,
+    ) {
         let (t, plane) = (s.t, s.t * LANES);
         for at in (0..s.c * plane).step_by(LANES) {
             let mut sum = lanes(&sums.shift, at);
