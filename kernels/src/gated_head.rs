@@ -96,10 +96,11 @@ impl Sizes {
         self.t * self.c
     }
 
-    /// Where frame `t` of window `at` (counted over samples and nodes) stands in `[b, t, n]`.
+    /// Where the frames of window `at` (counted over samples and nodes) stand in `[b, t, n]`.
     #[inline(always)]
-    pub(crate) fn token(&self, at: usize, t: usize) -> usize {
-        (at / self.n * self.t + t) * self.n + at % self.n
+    pub(crate) fn tokens(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
+        let first = at / self.n * self.t * self.n + at % self.n;
+        (first..).step_by(self.n).take(self.t)
     }
 }
 
@@ -254,8 +255,9 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
                 #[inline(always)]
                 || tile.run(&s, &packed, &norm, at / s.n, z),
             );
-            for (t, raw) in tile.raw.iter().enumerate() {
-                let (token, value) = (s.token(at, t), clamped(&head, at % s.n, *raw));
+            let n = at % s.n;
+            for (token, raw) in s.tokens(at).zip(&tile.raw) {
+                let value = clamped(&head, n, *raw);
                 if head.target.is_empty() {
                     // SAFETY: only this task writes this window's predictions.
                     let slot = unsafe { prediction.slice(token, 1) };

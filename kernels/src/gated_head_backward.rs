@@ -140,8 +140,8 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
                 #[inline(always)]
                 || {
                     tile.run(&s, &packed, &norm, b, &z[at * s.window()..][..s.window()]);
-                    for (t, raw) in tile.raw.iter_mut().enumerate() {
-                        *raw = source.of(&head, s.token(at, t), n, *raw);
+                    for (token, raw) in s.tokens(at).zip(&mut tile.raw) {
+                        *raw = source.of(&head, token, n, *raw);
                     }
                     pull_back(&s, &mut tile, &back, &mut sums, d);
                     let [means, slopes] = &mut sums.norm;

@@ -24,6 +24,7 @@ pub mod graph_mix;
 pub mod graph_mix_backward;
 pub mod group_norm;
 pub mod group_norm_backward;
+mod lane_tile;
 pub mod layer_norm;
 pub mod layer_norm_backward;
 pub mod layout;
@@ -52,6 +53,8 @@ pub mod spmm;
 pub mod sum_squares;
 pub mod temporal_block;
 pub mod temporal_block_backward;
+mod temporal_block_narrow;
+mod temporal_block_narrow_backward;
 pub mod unary;
 
 pub use buffers::{Access, Buffers, Element};

@@ -66,7 +66,8 @@ pub(crate) fn run_plain<T: Real>(r: RowReduce<'_, T>) {
 /// The reduction in SIMD code for the best instruction set.
 #[inline(never)]
 pub(crate) fn run_f32(r: RowReduce<'_, f32>) {
-    ARCH.dispatch(SimdRows(r));
+    // Less than one register: filling the rest of it costs more than the sum.
+    if r.width < PARTS { run_plain(r) } else { ARCH.dispatch(SimdRows(r)) }
 }
 
 struct SimdRows<'a>(RowReduce<'a, f32>);

@@ -16,6 +16,7 @@
 //! `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start};
+use crate::temporal_block_narrow as narrow;
 use crate::unary::gelu;
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce, simd};
 use bytemuck::{Pod, Zeroable};
@@ -71,7 +72,7 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
         ("b_2", Access::Read),
         ("h", Access::Write),
     ],
-    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cpu: Cpu { f32: run_f32, f64: run::<f64> },
     cost,
 };
 
@@ -145,16 +146,16 @@ impl<'a, T: Real> Weights<'a, T> {
 pub(crate) struct Packed<T> {
     pub(crate) input: Vec<T>,
     /// `[c, 2c]`: queries, then keys.
-    qk: Vec<T>,
-    qk_bias: Vec<T>,
+    pub(crate) qk: Vec<T>,
+    pub(crate) qk_bias: Vec<T>,
     /// W_vo of every head, `[heads, c, c]`, and what the shift of the norm adds behind it, `[heads, c]`.
     pub(crate) value_out: Vec<T>,
-    value_out_bias: Vec<T>,
-    out_bias: Vec<T>,
-    up: Vec<T>,
-    up_bias: Vec<T>,
-    down: Vec<T>,
-    down_bias: Vec<T>,
+    pub(crate) value_out_bias: Vec<T>,
+    pub(crate) out_bias: Vec<T>,
+    pub(crate) up: Vec<T>,
+    pub(crate) up_bias: Vec<T>,
+    pub(crate) down: Vec<T>,
+    pub(crate) down_bias: Vec<T>,
 }
 
 impl<T: Real> Packed<T> {
@@ -394,6 +395,10 @@ fn softmax<T: Real>(s: &Sizes, qk: &mut [T], row: &mut [T], column: &mut [T]) {
     for qk in qk.chunks_exact_mut(wide) {
         simd::update(&mut qk[s.c..], column, |k, share| k * share);
     }
+}
+
+fn run_f32(p: &Params, buffers: Buffers<'_>) {
+    if p.channels <= narrow::CHANNELS { narrow::run(p, buffers) } else { run::<f32>(p, buffers) }
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -10,11 +10,13 @@
 use crate::gemm_tile::{add_product, product};
 use crate::rows::Rows;
 use crate::temporal_block::{Packed, Params, Sizes, WEIGHTS, Weights, Window, cost as forward_cost, folded_bias};
+use crate::temporal_block_narrow::CHANNELS;
+use crate::temporal_block_narrow_backward as narrow;
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce, simd};
 use rayon::prelude::*;
 
 /// About this many groups of windows, each with sums of its own.
-const GROUPS: usize = 64;
+pub(crate) const GROUPS: usize = 64;
 
 /// Gradients of the temporal block.
 pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
@@ -54,7 +56,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
         ("dw_2", Access::Write),
         ("db_2", Access::Write),
     ],
-    cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    cpu: Cpu { f32: run_f32, f64: run::<f64> },
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: forward.bytes }
@@ -83,25 +85,25 @@ impl<T: Real> PackedBackward<T> {
 }
 
 /// Sums over tokens that the weight gradients are made of.
-struct Sums<T> {
+pub(crate) struct Sums<T> {
     /// x^T dx0, `[f, c]`.
-    input: Vec<T>,
+    pub(crate) input: Vec<T>,
     /// dqk^T norm1 `[2c, c]` and the sum of dqk.
-    qk: Vec<T>,
-    qk_bias: Vec<T>,
+    pub(crate) qk: Vec<T>,
+    pub(crate) qk_bias: Vec<T>,
     /// Gradients of W_vo `[heads, c, c]` and of what the norm's shift adds behind it, `[heads, c]`.
-    value_out: Vec<T>,
-    value_out_bias: Vec<T>,
-    out_bias: Vec<T>,
+    pub(crate) value_out: Vec<T>,
+    pub(crate) value_out_bias: Vec<T>,
+    pub(crate) out_bias: Vec<T>,
     /// du^T norm2 `[hidden, c]` and the sum of du.
-    up: Vec<T>,
-    up_bias: Vec<T>,
-    down: Vec<T>,
-    down_bias: Vec<T>,
+    pub(crate) up: Vec<T>,
+    pub(crate) up_bias: Vec<T>,
+    pub(crate) down: Vec<T>,
+    pub(crate) down_bias: Vec<T>,
 }
 
 impl<T: Real> Sums<T> {
-    fn new(s: &Sizes) -> Self {
+    pub(crate) fn new(s: &Sizes) -> Self {
         let zeros = |len| vec![T::ZERO; len];
         Sums {
             input: zeros(s.f * s.c),
@@ -258,7 +260,7 @@ impl<T: Real> Scratch<T> {
 
 /// From the pre-activation u in `hidden` and the gradient of gelu(u): gelu(u) and the gradient of u, in place.
 #[inline(always)]
-fn activate<T: Real>(hidden: &mut [T], gradient: &mut [T]) {
+pub(crate) fn activate<T: Real>(hidden: &mut [T], gradient: &mut [T]) {
     for (u, d) in hidden.iter_mut().zip(gradient) {
         let (share, density) = u.normal();
         *d *= share + *u * density;
@@ -317,6 +319,10 @@ fn softmax_backward<T: Real>(s: &Sizes, qk: &[T], dqk: &mut [T], row: &mut [T], 
     }
 }
 
+fn run_f32(p: &Params, buffers: Buffers<'_>) {
+    if p.channels <= CHANNELS { narrow::run(p, buffers) } else { run::<f32>(p, buffers) }
+}
+
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let s = Sizes::of(p);
     let (planes, shift) = (buffers.read::<T>(), buffers.read::<T>());
@@ -349,7 +355,13 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         (sums, dshift)
     };
     let parts: Vec<_> = (0..s.b * groups).into_par_iter().map(group).collect();
-    let mut total = Sums::new(&s);
+    add_up(&s, &weights, parts, buffers);
+}
+
+/// From the sums of every group and its gradient of the shift `[t, c]` to all gradients but the planes'.
+pub(crate) fn add_up<T: Real>(s: &Sizes, w: &Weights<'_, T>, parts: Vec<(Sums<T>, Vec<T>)>, mut buffers: Buffers<'_>) {
+    let groups = parts.len() / s.b;
+    let mut total = Sums::new(s);
     let dshift = buffers.write::<T>();
     dshift.fill(T::ZERO);
     for (g, (mut sums, shift)) in parts.into_iter().enumerate() {
@@ -357,7 +369,7 @@ fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
         simd::add_rows(&mut dshift[g / groups * s.t * s.c..][..s.t * s.c], &shift);
     }
     let gradients: [&mut [T]; WEIGHTS] = std::array::from_fn(|_| buffers.write::<T>());
-    finish(&s, &weights, &total, gradients);
+    finish(s, w, &total, gradients);
 }
 
 /// From the sums to the gradients, in the order of the buffers.

@@ -9,13 +9,20 @@ pub(super) fn rows() -> Vec<Case> {
     vec![
         Case {
             name: "temporal_block",
-            axes: &[("batch", 2), ("frames", 13), ("nodes", 7), ("planes", 3), ("dim", 5), ("hidden", 11)],
+            axes: &[("batch", 2), ("frames", 13), ("nodes", 7), ("planes", 3), ("dim", 23), ("hidden", 11)],
             large: &[2, 46, 150, 2, 32, 128],
             problem: |s, values| temporal_block(s, 1, values),
         },
         Case {
+            // Few channels run sixteen nodes and eight frames at a time.
+            name: "temporal_block_narrow",
+            axes: &[("batch", 2), ("frames", 19), ("nodes", 37), ("planes", 3), ("dim", 8), ("hidden", 11)],
+            large: &[2, 46, 150, 3, 8, 32],
+            problem: |s, values| temporal_block(s, 1, values),
+        },
+        Case {
             name: "temporal_block_heads",
-            axes: &[("batch", 2), ("frames", 13), ("nodes", 5), ("planes", 2), ("dim", 5), ("hidden", 11)],
+            axes: &[("batch", 2), ("frames", 13), ("nodes", 19), ("planes", 2), ("dim", 11), ("hidden", 11)],
             large: &[1, 31, 67, 3, 17, 37],
             problem: |s, values| temporal_block(s, 2, values),
         },
