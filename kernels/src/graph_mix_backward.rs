@@ -137,9 +137,11 @@ impl<T: Real> Norm<T> {
     /// From d to dz for a window of sample `b`, in place.
     #[inline(always)]
     fn pull_back(&self, b: usize, z: &[T], d: &mut [T]) {
-        let of = b * z.len()..(b + 1) * z.len();
-        let (mean, rstd) = (&self.mean[of.clone()], &self.rstd[of.clone()]);
-        let (mean_d, slope) = (&self.mean_d[of.clone()], &self.slope[of]);
+        // Slices of one length need no checks inside the loop.
+        let len = d.len();
+        let [mean, rstd, mean_d, slope] =
+            [&self.mean, &self.rstd, &self.mean_d, &self.slope].map(|all| &all[b * len..(b + 1) * len]);
+        let z = &z[..len];
         for (i, d) in d.iter_mut().enumerate() {
             *d = rstd[i] * (*d - mean_d[i] - (z[i] - mean[i]) * slope[i]);
         }

@@ -28,8 +28,9 @@ pub(crate) struct Matrices {
     /// `[f, c]`, without a bias.
     pub(crate) input: Vec<f32>,
     pub(crate) qk: Vec<f32>,
-    /// W_vo of every head. Queries of a head sum to 1 after their softmax, so b_o is part of the bias.
+    /// W_vo of every head.
     pub(crate) value_out: Vec<f32>,
+    out_bias: Vec<f32>,
     pub(crate) up: Vec<f32>,
     pub(crate) down: Vec<f32>,
 }
@@ -37,14 +38,10 @@ pub(crate) struct Matrices {
 impl Matrices {
     pub(crate) fn new(s: &Sizes, weights: &Weights<'_, f32>) -> Self {
         let packed = Packed::new(s, weights);
-        let share = 1.0 / s.heads as f32;
         let heads = packed.value_out.chunks_exact(s.c * s.c).zip(packed.value_out_bias.chunks_exact(s.c));
-        let with_bias = |(w, bias): (&[f32], &[f32])| {
-            let bias = bias.iter().zip(&packed.out_bias).map(|(b, out)| b + share * out);
-            bias.chain(w.iter().copied()).collect::<Vec<f32>>()
-        };
         Matrices {
-            value_out: heads.flat_map(with_bias).collect(),
+            value_out: heads.flat_map(|(w, bias)| [bias, w].concat()).collect(),
+            out_bias: packed.out_bias,
             input: packed.input,
             qk: [packed.qk_bias, packed.qk].concat(),
             up: [packed.up_bias, packed.up].concat(),
@@ -136,6 +133,9 @@ impl Strip {
             let w = &w.value_out[head * (1 + c) * c..];
             product((c, dim * LANES, 1 + c), (w, 1, c), (&self.gathered[at..], row), (&mut self.context[at..], row));
         }
+        for (x, bias) in self.x.chunks_exact_mut(plane).zip(&w.out_bias) {
+            x.iter_mut().for_each(|x| *x += *bias);
+        }
         add_lane_product((c, t, c), (&self.context, c, 1), (queries, t, 1), (&mut self.x, t, 1));
     }
 
@@ -172,9 +172,8 @@ impl Strip {
     fn store(&self, s: &Sizes, h: &mut [f32]) {
         for t in 0..s.t {
             for (lane, h) in h.chunks_exact_mut(s.t * s.c).enumerate() {
-                let column = self.x[t * LANES + lane..].iter().step_by(s.t * LANES);
-                for (h, x) in h[t * s.c..][..s.c].iter_mut().zip(column) {
-                    *h = *x;
+                for (i, h) in h[t * s.c..][..s.c].iter_mut().enumerate() {
+                    *h = self.x[(i * s.t + t) * LANES + lane];
                 }
             }
         }

@@ -130,9 +130,8 @@ impl Scratch {
         }
         for t in 0..s.t {
             for (lane, dh) in dh.chunks_exact(window).enumerate() {
-                let column = self.dx[t * LANES + lane..].iter_mut().step_by(s.t * LANES);
-                for (dx, dh) in column.zip(&dh[t * s.c..][..s.c]) {
-                    *dx = *dh;
+                for (i, dh) in dh[t * s.c..][..s.c].iter().enumerate() {
+                    self.dx[(i * s.t + t) * LANES + lane] = *dh;
                 }
             }
         }
