@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use isobath_models::stimp::fill::CYCLE;
+use isobath_models::baselines::CYCLE;
 use isobath_train::data::nodes::{SeaMask, Statistics};
 use isobath_train::data::time::TimeAxis;
 use isobath_train::html::{Interval, Quantity, Report, View};

@@ -1,7 +1,7 @@
 //! A small region for whole models: a ring of nodes, each with itself and its two neighbours.
 
 use isobath_engine::{DType, Device, Result};
-use isobath_models::stimp::fill::CYCLE;
+use isobath_models::baselines::CYCLE;
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 
 /// Nodes of the ring.

@@ -4,8 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use isobath_engine::{DType, Device};
-use isobath_models::baselines::Season;
-use isobath_models::stimp::fill::CYCLE;
+use isobath_models::baselines::{CYCLE, Season};
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use serde::{Deserialize, Serialize};
 

@@ -4,18 +4,23 @@
 //! cells that may be looked at: `visible`. No method reads any other cell. Where a node has nothing to go by, it takes
 //! its value of `otherwise`, `[nodes]`.
 //!
-//! Fill gaps: [`Climatology`], [`linear_interpolation`], [`window_mean`], [`Dineof`]. Forecast: [`Climatology`],
+//! Fill gaps: [`Climatology`], [`linear_interpolation`], [`window_mean`], [`Dineof`], [`nearby_anomalies`]. Forecast: [`Climatology`],
 //! [`persistence`], [`seasonal_persistence`].
 
+mod annual_cycle;
 mod climatology;
 mod dineof;
 mod interpolation;
+mod nearby_anomalies;
 mod persistence;
 mod window_mean;
 
+pub(crate) use annual_cycle::harmonics;
+pub use annual_cycle::{CYCLE, annual_cycle};
 pub use climatology::{Climatology, Season};
 pub use dineof::{Dineof, Reconstruction};
 pub use interpolation::linear_interpolation;
+pub use nearby_anomalies::nearby_anomalies;
 pub use persistence::{persistence, seasonal_persistence};
 pub use window_mean::window_mean;
 

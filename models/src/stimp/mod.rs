@@ -1,7 +1,7 @@
 //! STIMP: diffusion imputation of gappy satellite fields, and forecasts from what was imputed.
 
 pub mod diffusion;
-pub mod fill;
+mod fill;
 pub mod forecaster;
 mod hsgnn;
 pub mod options;

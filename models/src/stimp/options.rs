@@ -52,8 +52,8 @@ pub enum Fill {
     VisibleMean,
     /// Zero; implied by the paper.
     Zero,
-    /// The node's annual cycle over the training frames, plus the visible anomalies of neighbours and of the frames before and
-    /// after; in neither.
+    /// Annual cycle, level and visible anomalies nearby, as [`nearby_anomalies`](crate::baselines::nearby_anomalies) has it; in
+    /// neither.
     Anomaly,
 }
 

@@ -31,7 +31,7 @@ pub struct RegionData<'a> {
     pub mean: &'a [f32],
     /// Standard deviation over the training frames, `[n]`.
     pub std: &'a [f32],
-    /// Annual cycle over the training frames, `[n, CYCLE]`, as [`annual_cycle`](super::fill::annual_cycle) gives it; empty for models that do not
+    /// Annual cycle over the training frames, `[n, CYCLE]`, as [`annual_cycle`](crate::baselines::annual_cycle) gives it; empty for models that do not
     /// fill by it.
     pub cycle: &'a [f32],
     /// Lowest value, `[n]`.

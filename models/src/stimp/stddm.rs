@@ -6,6 +6,7 @@ use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
 use super::tlt::{self, EPS};
+use crate::baselines::{CYCLE, nearby_anomalies};
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
 use isobath_engine::parameters::{Builder, Parameters};
@@ -136,10 +137,10 @@ impl Stddm {
                 let Some(phases) = phases else {
                     return refuse("phases: expected one for each frame of a window, found fewer");
                 };
-                if self.region.cycle.len() != self.nodes() * fill::CYCLE {
+                if self.region.cycle.len() != self.nodes() * CYCLE {
                     return refuse("the fill `anomaly` needs the annual cycle of every node, the region has none");
                 }
-                fill::anomaly(&self.region.graph.rows()?, &self.region.cycle, phases, values, visible)
+                nearby_anomalies(&self.region.graph.rows()?, &self.region.cycle, phases, values, visible)
             }
         })
     }

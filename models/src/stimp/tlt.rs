@@ -1,8 +1,8 @@
 //! TLT: the temporal block's parameters, and the block from small operations: every variant, and the twin that the fused
 //! kernel is held against.
 
-use super::fill::harmonics;
 use super::options::{Attention, BlockForm};
+use crate::baselines::harmonics;
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, TemporalWeights};
 use isobath_engine::parameters::{Builder, Parameters};

@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::trained::{self, Trained};
 use crate::{Error, Result, evaluating, imputing};
 
-/// Score a trained model on hidden cells, beside climatology, linear interpolation, window mean and DINEOF
+/// Score a trained model on hidden cells, beside climatology, linear interpolation, window mean, DINEOF and nearby anomalies
 #[derive(Args)]
 #[command(group = ArgGroup::new("cells").required(true).args(["heldout", "hide"]),
     after_help = "Examples:\n  \

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use isobath_models::stimp::fill::annual_cycle;
+use isobath_models::baselines::annual_cycle;
 
 use super::netcdf::Field;
 use crate::{Error, Result};

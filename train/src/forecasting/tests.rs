@@ -2,7 +2,7 @@ use super::*;
 use crate::config::Decline;
 use crate::data::nodes::{SeaMask, Statistics};
 use crate::record::Scaling;
-use isobath_models::stimp::fill::CYCLE;
+use isobath_models::baselines::CYCLE;
 use isobath_models::stimp::forecaster::Options;
 
 const NODES: usize = 6;

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::data::nodes::{SeaMask, Statistics};
 use crate::record::Scaling;
-use isobath_models::stimp::fill::CYCLE;
+use isobath_models::baselines::CYCLE;
 
 /// Two rows from south to north, three columns, land in the south-west.
 fn place() -> Place {
