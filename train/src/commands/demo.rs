@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
-use isobath_models::stimp::options::Options;
+use isobath_models::stimp::options::{Fill, Options};
 use serde_json::json;
 
 use super::report::Pages;
@@ -105,7 +105,7 @@ impl Demo {
                 train_frames: None,
                 heldout: None,
             },
-            model: Options { channels: 16, ..Options::default() },
+            model: Options { channels: 16, fill: Fill::Anomaly, ..Options::default() },
             train: config::Train {
                 window: 27,
                 // Clouds hide whole areas, so areas are what the model must learn to fill.
