@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use isobath_models::baselines::CYCLE;
 use isobath_train::data::nodes::{SeaMask, Statistics};
 use isobath_train::data::time::TimeAxis;
-use isobath_train::html::{Interval, Quantity, Report, View};
+use isobath_train::html::{Curve, Interval, Quantity, Report, View};
 use isobath_train::picture::Colormap;
 use isobath_train::record::{Place, Scaling};
+use isobath_train::training::Step;
 use libtest_mimic::{Arguments, Failed, Trial};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 type Outcome = Result<(), Failed>;
 
@@ -112,6 +113,18 @@ fn page(southward: bool) -> Result<String, Failed> {
         logarithmic: true,
         colormap: Colormap::Viridis,
     };
+    let curve = |name: &str, validated: bool| {
+        let validation = |step: u64| (validated && step % 2 == 1).then_some(0.5);
+        let step = |step| Step {
+            step,
+            epoch: step / 2,
+            loss: 1.0,
+            lr: 1e-3,
+            gradient_norm: 1.0,
+            validation: validation(step),
+        };
+        Curve { name: name.into(), steps: (0..8).map(step).collect() }
+    };
     let report = Report {
         title: "Test".into(),
         lead: String::new(),
@@ -121,7 +134,8 @@ fn page(southward: bool) -> Result<String, Failed> {
         highlights: Vec::new(),
         scores: Vec::new(),
         score_units: String::new(),
-        loss: Vec::new(),
+        lead_errors: Vec::new(),
+        loss: vec![curve("imputer", false), curve("forecaster", true)],
         embedding: (0..2 * (HEIGHT * WIDTH - 1)).map(|i| i as f32).collect(),
         config: None,
         facts: Vec::new(),
@@ -188,6 +202,7 @@ addEventListener('load', () => setTimeout(() => {
     found.rows = document.querySelectorAll('#table tbody tr').length;
     found.unlabelled = [...document.querySelectorAll('canvas, button, input, select, svg[role=img]')].filter((part) =>
       !(part.getAttribute('aria-label') || part.textContent.trim() || part.closest('label'))).length;
+    found.losses = [...document.querySelectorAll('#loss svg')].map((chart) => chart.querySelector('.validation').getAttribute('d').split('L').length);
     found.prototypes = document.querySelectorAll('#prototypes figure').length;
     found.wider = document.documentElement.scrollWidth > innerWidth;
     found.wrong = window.wrong;
@@ -286,6 +301,7 @@ fn reader(browser: &Path, southward: bool) -> Outcome {
     expect("two frames on", text("next", "date") == "26 Feb 2020", &found["next"])?;
     expect("a forecast at the end", text("last", "date") == "14 Apr 2020 · forecast", &found["last"])?;
     expect("the values as a table", found["rows"] == FRAMES, &found["rows"])?;
+    expect("both trainings, one with its four validations", found["losses"] == json!([1, 4]), &found["losses"])?;
     expect("both prototypes", found["prototypes"] == 2, &found["prototypes"])?;
     expect("names for all controls and pictures", found["unlabelled"] == 0, &found["unlabelled"])?;
     expect("a page no wider than the window", found["wider"] == false, &found["wider"])?;

@@ -6,6 +6,8 @@ use isobath_train::data::cf_write::{Output, OutputVariable};
 use isobath_train::data::netcdf::{self, Field};
 use isobath_train::data::time::TimeAxis;
 
+use serde_json::{Value, json};
+
 use super::{bits, isobath, refuses, succeeds, workplace};
 
 const MONTHS: usize = 36;
@@ -104,7 +106,7 @@ fn a_forecast_follows_the_record_with_an_interval() {
     assert!(settings.contains("members = 3") && settings.contains("train_frames = 27"), "{settings}");
 
     let cast = "forecast --data chl.nc --weights run --forecasters cast";
-    let (said, _) = succeeds(folder, &format!("{cast} -o next.nc"));
+    let (said, _) = succeeds(folder, &format!("{cast} -o next.nc --report next.html --plots next"));
     assert!(said.contains("forecast 3 frames, 2004-01-16 to 2004-03-16; wrote next.nc"), "{said}");
     let read = |variable: &str| values(folder, "next.nc", variable).values;
     let (low, middle, high) = (read("chl_low"), read("chl"), read("chl_high"));
@@ -128,11 +130,11 @@ fn a_forecast_follows_the_record_with_an_interval() {
     let ratio = band.values[CELLS - 1] / values(folder, "band.nc", "chl").values[CELLS - 1];
     assert!((ratio.log10() - between).abs() < 1e-4, "{ratio} {between}");
 
-    let (table, _) =
-        succeeds(folder, "evaluate-forecast --data chl.nc --weights run --forecasters cast --json scores.json");
+    let line = "evaluate-forecast --data chl.nc --weights run --forecasters cast --json scores.json --report held.html";
+    let (table, _) = succeeds(folder, line);
     assert!(table.contains("7 forecasts of 3 frames, 2003-04-16 to 2003-12-16"), "{table}");
     let text = std::fs::read_to_string(folder.join("scores.json")).expect("scores");
-    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let json: Value = serde_json::from_str(&text).expect("JSON");
     let rows = json["rows"].as_array().expect("rows");
     let methods: Vec<&str> = rows.iter().filter_map(|row| row["method"].as_str()).collect();
     assert_eq!(methods, ["STIMP", "persistence", "seasonal persistence", "monthly climatology"]);
@@ -140,12 +142,37 @@ fn a_forecast_follows_the_record_with_an_interval() {
     // The wave comes back each year, without noise where it was seen.
     assert!(rows[2]["mae"].as_f64() < Some(0.1) && rows[3]["mae"].as_f64() < Some(0.1), "{rows:?}");
     assert!(rows[1]["mae"].as_f64() > Some(0.2) && rows[1]["interval_90"].is_null(), "{rows:?}");
-    let line = "evaluate-forecast --data chl.nc --var chl --horizon 3 --train-frames 27 --json alone.json";
+    let line =
+        "evaluate-forecast --data chl.nc --var chl --horizon 3 --train-frames 27 --json alone.json --report alone.html";
     let (alone, _) = succeeds(folder, line);
     let row = |table: &str| table.lines().find(|line| line.starts_with("persistence")).expect("a row")[..60].to_owned();
     assert!(row(&alone) == row(&table) && !alone.contains("\nSTIMP"), "{alone}");
     let coverage = rows[0]["interval_90"]["coverage"].as_f64().expect("an interval");
     assert!((0.5..=1.0).contains(&coverage) && rows[0]["lead_mae"].as_array().expect("leads").len() == 3, "{rows:?}");
+
+    let (text, shown) = page(folder, "next.html");
+    let view = &shown["views"][0];
+    assert!(view["dates"][8] == json!([2004, 3, 16, 0, 0]) && view["forecast"] == 6, "{view}");
+    assert!(view["intervalName"] == "90 % interval" && view["low"].is_object() && view["truth"].is_null(), "{view}");
+    assert_eq!(shown["loss"][0]["validation"].as_array().map(Vec::len), Some(3), "three epochs were validated");
+    for words in ["Residual variance", "one frame ahead", "90 % interval", "# Forecasters"] {
+        assert!(text.contains(words), "no {words:?} on the page");
+    }
+    assert!(folder.join("next/loss.png").is_file() && folder.join("next/maps-2004-03-16-frame-8.png").is_file());
+    let (text, shown) = page(folder, "held.html");
+    assert!(shown["views"][0]["dates"][6] == json!([2003, 10, 16, 0, 0]) && shown["views"][0]["truth"].is_object());
+    assert!(["by frames ahead", "seasonal persistence", "In 90 %"].iter().all(|words| text.contains(words)));
+    let (_, shown) = page(folder, "alone.html");
+    let method = shown["views"][0]["estimateName"].as_str().expect("a method");
+    assert!(["forecast (seasonal persistence)", "forecast (monthly climatology)"].contains(&method), "{method}");
+}
+
+/// A page and what its script reads.
+fn page(folder: &Path, name: &str) -> (String, Value) {
+    let text = std::fs::read_to_string(folder.join(name)).expect("a page");
+    let (_, data) = text.split_once("type=\"application/json\">").expect("the data");
+    let data = serde_json::from_str(data.split_once("</script>").expect("their end").0).expect("JSON");
+    (text, data)
 }
 
 #[test]
@@ -209,12 +236,20 @@ fn one_command_does_it_all_and_goes_on() {
     for file in ["stddm/stddm.safetensors", "imputed.nc", "scores.json", "forecast.nc", "forecasters/forecaster.toml"] {
         assert!(folder.join("all").join(file).exists(), "{file}");
     }
+    let (text, shown) = page(folder, "all/report.html");
+    assert_eq!(shown["views"].as_array().map(Vec::len), Some(3), "filled, forecast and held-out forecast");
+    assert!(["STDDM", "DINEOF", "STIMP", "seasonal persistence"].iter().all(|method| text.contains(method)));
+    let curves: Vec<&str> =
+        shown["loss"].as_array().expect("curves").iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(curves, ["imputer", "forecaster 1 of 3"]);
+    assert!(shown["embedding"].is_object() && shown["views"][1]["low"].is_object());
     let (first, forecast) = (members(folder, "all/forecasters", 3), values(folder, "all/forecast.nc", "chl"));
     refuses(folder, line, &["all/stddm/stddm.safetensors exists", "--resume"]);
     // What a kill in the third part leaves.
     std::fs::remove_dir_all(folder.join("all/forecasters/member-02")).expect("removed");
     std::fs::remove_file(folder.join("all/forecast.nc")).expect("removed");
     succeeds(folder, &format!("{line} --resume"));
+    assert_eq!(page(folder, "all/report.html").1, shown, "what was filled is read back as it was");
     assert!(members(folder, "all/forecasters", 3) == first);
     let again = values(folder, "all/forecast.nc", "chl");
     assert!(again.values.iter().zip(&forecast.values).all(|(a, b)| a.to_bits() == b.to_bits()));
@@ -259,6 +294,7 @@ fn what_cannot_be_forecast_is_refused() {
     refuses(folder, &cast(""), &["cast", "at least 2 forecasters for an interval, found 1", "--no-interval"]);
     succeeds(folder, &format!("{TRAIN} -o cast --epochs 1 --members 2 --resume"));
     refuses(folder, &cast("--interval 1.5"), &["--interval", "above 0 and below 1", "1.5"]);
+    refuses(folder, &cast("--report chl.nc"), &["chl.nc", "an HTML page"]);
     refuses(folder, &cast("--horizon 4"), &["--horizon", "1 to 3 frames", "found 4"]);
     refuses(folder, &cast("--after 36"), &["chl.nc", "0 to 35", "found 36"]);
     refuses(folder, &cast("--after 3"), &["chl.nc", "from frame 4", "at least 6 frames before it"]);

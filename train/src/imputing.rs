@@ -1,12 +1,13 @@
 //! Filling the gaps of a whole record, window by window, with several samples.
 
 use std::ops::Range;
+use std::path::Path;
 
 use isobath_models::stimp::sampler::{self, Summary};
 
 use crate::config::{Blend, Impute};
 use crate::data::cf_write::{self, Output, OutputFlag};
-use crate::data::netcdf::Field;
+use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{SeaMask, Series, Transform};
 use crate::data::windows;
 use crate::html::{Interval, View};
@@ -189,6 +190,34 @@ impl Filled {
             q95: filled(high),
             origin: mask.scatter(&origin, 0),
         }
+    }
+
+    /// Reads what [`Filled::output`] wrote of `record`.
+    ///
+    /// # Errors
+    /// As [`netcdf::read`], and [`Error::Input`] when it is of another size.
+    pub fn read(path: &Path, record: &Record) -> Result<Self> {
+        let read = |suffix: &str| {
+            let values = netcdf::read(path, &format!("{}{suffix}", record.field.name))?.values;
+            match (values.len(), record.field.values.len()) {
+                (found, expected) if found == expected => Ok(values),
+                (found, expected) => {
+                    let path = path.display();
+                    Err(Error::Input(format!(
+                        "{path}: expected {expected} values, as many as in the data, found {found}"
+                    )))
+                }
+            }
+        };
+        let origin: Vec<i8> = record.series.observed.iter().map(|seen| if *seen { 2 } else { 1 }).collect();
+        Ok(Filled {
+            median: read("")?,
+            mean: read("_mean")?,
+            std: read("_std")?,
+            q05: read("_q05")?,
+            q95: read("_q95")?,
+            origin: record.place.mask.scatter(&origin, 0),
+        })
     }
 
     /// The result as a view of a report: what was `seen` `[frames, height, width]`, and what was hidden if it is known.

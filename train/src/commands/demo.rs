@@ -16,7 +16,7 @@ use crate::data::clouds::Clouds;
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{MISSING_THRESHOLD, SeaMask, Series, Transform};
 use crate::evaluating::{Baselines, Estimate, Row, score, table};
-use crate::html::Report;
+use crate::html::{Curve, Report};
 use crate::imputing::{self, Filled};
 use crate::record::Record;
 use crate::trained::{self, Trained};
@@ -89,7 +89,7 @@ impl Demo {
         page.views = vec![filled.view(&scene.record.field, String::new(), &seen, Some(&truth))];
         let coverage = coverage.unwrap_or(f64::NAN);
         describe(&mut page, &rows, coverage);
-        page.loss = steps;
+        page.loss = vec![Curve { name: "imputer".into(), steps }];
         page.facts = [report::facts(device, started), report::model_facts(&trained)].concat();
         self.draw(&page, &scene)?;
         self.conclude(&rows, coverage, &scale);

@@ -179,7 +179,7 @@ impl Evaluate {
             page = page.with_model(trained)?;
             page.lead = "Observed cells were hidden from the model and filled; here is how near it came.".into();
             let weights = trained::file(path);
-            page.loss = report::steps_beside(&weights);
+            page.loss = vec![report::curve("imputer", &weights)];
             page.facts = report::model_facts(trained);
             page.facts.push(("Weights".into(), weights.display().to_string()));
         }

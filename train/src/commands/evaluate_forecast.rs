@@ -1,29 +1,33 @@
 //! `isobath evaluate-forecast`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
 use serde_json::json;
 
 use super::forecast::read;
+use super::outlook::{self, Outlook};
+use super::report::Pages;
 use super::{history, report};
 use crate::config::Data;
 use crate::data::rhythm::{Rhythm, Step};
 use crate::forecasting::scoring::{self, Row};
 use crate::forecasting::{Ensemble, Imputer};
+use crate::html::Report;
 use crate::record::Record;
-use crate::{Error, Result, imputing};
+use crate::{Error, Result, imputing, trained};
 
 /// Score forecasts of held-out frames, beside persistence and climatologies
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  isobath evaluate-forecast --data chl.nc --weights run --forecasters forecasters --json scores.json\n  \
-    isobath evaluate-forecast --data chl.nc --var chlor_a --horizon 12 --train-frames 220\n\n\
+    isobath evaluate-forecast --data chl.nc --var chlor_a --horizon 12 --train-frames 220 --report report.html\n\n\
     Without --weights the table has the methods that need no training. \
     The frames after the training frames of `isobath train stddm --train-frames N` are forecast from every frame on whose \
     whole forecast lies among them. A forecast sees what was observed before it, also in held-out frames, and nothing of \
-    what it forecasts: its window is imputed anew. Climatologies and intervals come from training frames alone."
+    what it forecasts: its window is imputed anew. A report shows the last of them. Climatologies and intervals come from training frames alone."
 )]
 pub(super) struct EvaluateForecast {
     /// NetCDF file on the grid on which the models were trained
@@ -50,10 +54,13 @@ pub(super) struct EvaluateForecast {
     /// Write the table as JSON too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 impl EvaluateForecast {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let started = Instant::now();
         for (option, value) in [("--stride", Some(self.stride)), ("--horizon", self.horizon)] {
             if value == Some(0) {
                 return Err(Error::Input(format!("{option}: expected at least 1, found 0")));
@@ -69,6 +76,7 @@ impl EvaluateForecast {
         if let Some(path) = &self.json {
             report::expect_writable(path)?;
         }
+        self.pages.expect_writable()?;
         let (record, rhythm) = match &models {
             Some((ensemble, imputer)) => read(&self.data, self.var.as_deref(), &ensemble.config.data, imputer)?,
             None => self.untrained()?,
@@ -76,12 +84,48 @@ impl EvaluateForecast {
         let models = models.as_ref().map(|(ensemble, imputer)| (ensemble, imputer));
         let horizon = models.map(|(ensemble, _)| ensemble.config.model.horizon).or(self.horizon).unwrap_or(1);
         let job = Job { models, horizon, stride: self.stride, json: self.json.as_deref() };
-        let (_, table) = job.evaluate(&record, rhythm.step).map_err(|error| match error {
+        let scored = job.evaluate(&record, rhythm.step).map_err(|error| match error {
             Error::Input(what) => Error::Input(format!("{}: {what}", self.data.display())),
             other => other,
         })?;
-        println!("{table}");
+        println!("{}", scored.table);
+        if self.pages.wanted() {
+            let mut page = self.page(models, &record, &scored)?;
+            page.facts.splice(0..0, report::facts(device, started));
+            self.pages.write(&page)?;
+        }
         Ok(())
+    }
+
+    /// What the report says.
+    fn page<'a>(
+        &self,
+        models: Option<(&Ensemble, &Imputer)>,
+        record: &'a Record,
+        scored: &'a Scored,
+    ) -> Result<Report<'a>> {
+        let mut page = Report::of(record);
+        page.title = format!("{}, forecasts of held-out frames", page.title);
+        page.lead = match models {
+            Some(_) => {
+                "Frames that did not train were forecast; here is how near the forecasts came. The maps show the last."
+            }
+            None => {
+                "Frames that did not train were forecast by methods that need no training; here is how near they came. \
+                 The maps show the last forecast of the nearest."
+            }
+        }
+        .into();
+        page.views = scored.outlook.iter().map(Outlook::view).collect();
+        outlook::add_scores(&mut page, &scored.rows, &scored.heading);
+        if let (Some((ensemble, imputer)), Some(weights), Some(folder)) = (models, &self.weights, &self.forecasters) {
+            page.loss = vec![outlook::curve(ensemble, folder)];
+            page.config = Some(outlook::settings(imputer, ensemble)?);
+            page.facts = outlook::facts(ensemble, record, &page.score_units);
+            page.facts.push(("Weights".into(), trained::file(weights).display().to_string()));
+        }
+        page.facts.push(("Data".into(), self.data.display().to_string()));
+        Ok(page)
     }
 
     /// The record without a model.
@@ -104,13 +148,24 @@ pub(super) struct Job<'a> {
     pub(super) json: Option<&'a Path>,
 }
 
+/// The scores of the ensemble, where there is one, and the baselines.
+pub(super) struct Scored {
+    pub(super) rows: Vec<Row>,
+    /// What was forecast.
+    pub(super) heading: String,
+    /// Heading and rows for people.
+    pub(super) table: String,
+    /// The last forecast.
+    pub(super) outlook: Option<Outlook>,
+}
+
 impl Job<'_> {
-    /// The scores of the ensemble, where there is one, and the baselines, as rows and as a table; as JSON into the file, if there is one.
-    pub(super) fn evaluate(&self, record: &Record, step: Step) -> Result<(Vec<Row>, String)> {
+    /// Forecasts and scores; as JSON into the file too, if there is one.
+    pub(super) fn evaluate(&self, record: &Record, step: Step) -> Result<Scored> {
         let Job { models, horizon, stride, json } = *self;
         let history_of = |(ensemble, imputer): (&Ensemble, &Imputer)| ensemble.history(imputer);
         let origins = scoring::origins(record, horizon, models.map_or(1, history_of), stride)?;
-        let rows = scoring::score(models, record, step, horizon, &origins)?;
+        let (rows, estimates) = scoring::score(models, record, step, horizon, &origins)?;
         let scale = imputing::scale_name(record.transform, record.field.units.as_deref());
         let date = |frame: usize| record.field.time.dates[frame].to_string();
         let (first, last) = (date(origins[0]), date(origins[origins.len() - 1] + horizon - 1));
@@ -124,6 +179,7 @@ impl Job<'_> {
         }
         let heading = format!("{} forecasts of {horizon} frames, {first} to {last}", origins.len());
         let table = format!("{heading}\n{}", scoring::table(&rows, &scale));
-        Ok((rows, table))
+        let outlook = Outlook::last(record, origins[origins.len() - 1], &rows, &estimates);
+        Ok(Scored { rows, heading, table, outlook })
     }
 }

@@ -1,15 +1,18 @@
 //! `isobath forecast`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
 
+use super::outlook::{self, Outlook};
+use super::report::Pages;
 use super::{history, report};
 use crate::config::Data;
 use crate::data::rhythm::Rhythm;
-use crate::data::time::TimeAxis;
 use crate::forecasting::{Bounds, Ensemble, Imputer, Product};
+use crate::html::Report;
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained;
@@ -18,7 +21,8 @@ use crate::{Error, Result};
 /// Forecast the frames that follow a record, with an interval
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc\n\n\
+    after_help = "Examples:\n  isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc\n  \
+    isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc --report forecast.html\n\n\
     forecast.nc holds the forecast under the variable's name at the dates of the frames to come, the ends of the interval \
     as _low and _high, and the standard deviations within and between the imputed data sets and in total as _std_within, \
     _std_between and _std_total; the last three are of log10 values where the models work on those."
@@ -54,6 +58,8 @@ pub(super) struct Forecast {
     /// NetCDF file to write
     #[arg(short, long, value_name = "FILE")]
     pub(super) out: PathBuf,
+    #[command(flatten)]
+    pub(super) pages: Pages,
 }
 
 /// Reads a record where the imputer was trained, with a frame for every step, and says what it is; `var` comes before the
@@ -76,25 +82,61 @@ pub(super) fn expect_level(level: f64) -> Result<()> {
 
 impl Forecast {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let started = Instant::now();
         let imputer = Imputer::load(&self.weights, device)?;
         let ensemble = Ensemble::load(&self.forecasters, &imputer, device)?;
         self.expect_own_output()?;
         report::expect_writable(&self.out)?;
+        self.pages.expect_writable()?;
         let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer)?;
-        let time = self.write(&imputer, &ensemble, &record, rhythm)?;
-        let (dates, out) = (&time.dates, self.out.display());
+        let outlook = self.write(&imputer, &ensemble, &record, rhythm)?;
+        if self.pages.wanted() {
+            let mut page = self.page(&imputer, &ensemble, &record, &outlook)?;
+            page.facts.splice(0..0, report::facts(device, started));
+            self.pages.write(&page)?;
+        }
+        let (dates, out) = (outlook.dates(), self.out.display());
         println!("forecast {} frames, {} to {}; wrote {out}", dates.len(), dates[0], dates[dates.len() - 1]);
         Ok(())
     }
 
-    /// Forecasts and writes the file; returns the times of the forecast.
+    /// What the report says.
+    fn page<'a>(
+        &self,
+        imputer: &Imputer,
+        ensemble: &Ensemble,
+        record: &'a Record,
+        outlook: &'a Outlook,
+    ) -> Result<Report<'a>> {
+        let mut page = Report::of(record);
+        let dates = outlook.dates();
+        let (members, bounds) = (ensemble.members.len(), outlook::bounds_name(self.bounds(ensemble.members.len())?));
+        page.title = format!("{}, forecast", page.title);
+        page.lead = format!(
+            "{} to {}, {} frames, forecast from what was observed before by {members} models, each trained on gaps filled \
+             anew.",
+            dates[0],
+            dates[dates.len() - 1],
+            dates.len()
+        );
+        page.views = vec![outlook.view()];
+        page.loss = vec![outlook::curve(ensemble, &self.forecasters)];
+        page.config = Some(outlook::settings(imputer, ensemble)?);
+        page.facts = outlook::facts(ensemble, record, &page.score_units);
+        page.facts.push(("Interval".into(), bounds));
+        page.facts.push(("Data".into(), self.data.display().to_string()));
+        page.facts.push(("Weights".into(), trained::file(&self.weights).display().to_string()));
+        Ok(page)
+    }
+
+    /// Forecasts and writes the file; returns the forecast beside what went before it.
     pub(super) fn write(
         &self,
         imputer: &Imputer,
         ensemble: &Ensemble,
         record: &Record,
         mut rhythm: Rhythm,
-    ) -> Result<TimeAxis> {
+    ) -> Result<Outlook> {
         let bounds = self.bounds(ensemble.members.len())?;
         let horizon = self.horizon(ensemble)?;
         let named = |what: String| Error::Input(format!("{}: {what}", self.data.display()));
@@ -117,7 +159,8 @@ impl Forecast {
         );
         let last = rhythm.time.dates[origin - 1].to_string();
         product.output(record, &last, source, history()).write(&self.out)?;
-        Ok(product.time)
+        let ends = product.ends.as_ref().map(|ends| (outlook::bounds_name(bounds), ends));
+        Ok(Outlook::new(record, &rhythm.time, origin, &product.values, ends))
     }
 
     fn bounds(&self, members: usize) -> Result<Bounds> {

@@ -103,7 +103,7 @@ impl Impute {
         ];
         page.views = vec![filled.view(&record.field, String::new(), seen, None)];
         let weights = trained::file(&self.weights);
-        page.loss = report::steps_beside(&weights);
+        page.loss = vec![report::curve("imputer", &weights)];
         page.facts = report::model_facts(trained);
         page.facts.push(("Data".into(), self.data.display().to_string()));
         page.facts.push(("Weights".into(), weights.display().to_string()));

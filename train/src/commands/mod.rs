@@ -8,6 +8,7 @@ mod forecast;
 mod hide;
 mod impute;
 mod machine;
+mod outlook;
 mod report;
 mod stimp;
 mod train;
@@ -41,7 +42,7 @@ enum Command {
     Hide(hide::Hide),
     Evaluate(Box<evaluate::Evaluate>),
     Forecast(Box<forecast::Forecast>),
-    EvaluateForecast(evaluate_forecast::EvaluateForecast),
+    EvaluateForecast(Box<evaluate_forecast::EvaluateForecast>),
     Verify(verify::Verify),
     Doctor(doctor::Doctor),
 }

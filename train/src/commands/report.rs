@@ -11,9 +11,9 @@ use super::{history, make_folder};
 use crate::data::atomic;
 use crate::data::time::TimeAxis;
 use crate::evaluating::{Row, STDDM};
-use crate::html::{Report, Score};
+use crate::html::{Curve, Report, Score};
 use crate::trained::Trained;
-use crate::training::{self, Step};
+use crate::training;
 use crate::{Error, Result};
 
 pub(super) use crate::html::loss_curve;
@@ -33,6 +33,12 @@ impl Pages {
     /// Whether there is something to write.
     pub(super) fn wanted(&self) -> bool {
         self.report.is_some() || self.plots.is_some()
+    }
+
+    /// The same, with `report.html` in `folder` where no other report is named.
+    pub(super) fn or_in(&self, folder: &Path) -> Pages {
+        let report = self.report.clone().unwrap_or_else(|| folder.join("report.html"));
+        Pages { report: Some(report), plots: self.plots.clone() }
     }
 
     /// An error, before hours of work, when it could not be written after them.
@@ -87,10 +93,11 @@ pub(super) fn model_facts(trained: &Trained) -> Vec<(String, String)> {
     facts.into_iter().map(|(label, value)| (label.to_owned(), value)).collect()
 }
 
-/// The steps of the training beside a weights file; none where they are not known.
-pub(super) fn steps_beside(weights: &Path) -> Vec<Step> {
-    let Ok(file) = std::fs::File::open(weights.with_file_name(training::METRICS)) else { return Vec::new() };
-    BufReader::new(file).lines().map_while(|line| serde_json::from_str(&line.ok()?).ok()).collect()
+/// The training of `name` from the metrics beside a weights file; without steps where they are not known.
+pub(super) fn curve(name: &str, weights: &Path) -> Curve {
+    let file = std::fs::File::open(weights.with_file_name(training::METRICS)).ok().map(BufReader::new);
+    let lines = file.into_iter().flat_map(BufRead::lines);
+    Curve { name: name.into(), steps: lines.map_while(|line| serde_json::from_str(&line.ok()?).ok()).collect() }
 }
 
 /// The rows of an evaluation for the page.

@@ -1,28 +1,35 @@
 //! `isobath stimp`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use isobath_engine::Device;
+use serde_json::json;
 
+use super::evaluate_forecast::{self, Scored};
 use super::forecast::{Forecast, expect_level, read};
+use super::outlook::{self, Outlook};
+use super::report::Pages;
 use super::train::{forecaster, put, stddm};
-use super::{evaluate_forecast, history, make_folder, report};
+use super::{hide, history, make_folder, report};
 use crate::config::Config;
 use crate::data::netcdf;
 use crate::data::rhythm;
 use crate::forecasting::scoring::Row;
-use crate::forecasting::{self, Ensemble, Imputer, SETTINGS};
+use crate::forecasting::{self, Bounds, Ensemble, Imputer, SETTINGS};
+use crate::html::{Report, View};
 use crate::imputing::{self, Filled};
 use crate::record::Record;
 use crate::trained;
-use crate::{Error, Result};
+use crate::{Error, Result, evaluating};
 
 /// From a gappy record to a forecast with an interval: train, fill, forecast and score, all in one folder
 #[derive(Args)]
 #[command(after_help = "Example:\n  isobath stimp --data chl.nc --var chlor_a --horizon 12 -o run\n\n\
     Writes into the folder: stddm/ (the imputer), imputed.nc (the record without gaps), forecasters/, scores.json (held-out \
-    frames, beside persistence and climatologies) and forecast.nc. Each part is also a command of its own: train stddm, \
+    frames, beside persistence and climatologies), imputing-scores.json (cells hidden in those frames, beside DINEOF and \
+    others), forecast.nc and report.html, a page of all that. Each part is also a command of its own: train stddm, \
     impute, train forecaster, evaluate-forecast, forecast. Ctrl-C stops after the step; the same command with --resume \
     goes on.")]
 pub(super) struct Stimp {
@@ -71,12 +78,17 @@ pub(super) struct Stimp {
     /// Go on from what is in the folder
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    pages: Pages,
 }
 
 impl Stimp {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let started = Instant::now();
         let (imputing, forecasting) = self.settings()?;
         make_folder(&self.out)?;
+        let pages = self.pages.or_in(&self.out);
+        pages.expect_writable()?;
         report::expect_writable(&self.out.join("forecast.nc"))?;
         let (folder, forecasters) = (self.out.join("stddm"), self.out.join("forecasters"));
 
@@ -85,11 +97,14 @@ impl Stimp {
         stddm::Job { data: &self.data, out: &folder, resume }.train(device, imputing)?;
         let imputer = Imputer::load(&folder, device)?;
 
-        heading(2, "filling the gaps");
+        heading(2, "filling the gaps, and cells hidden in held-out frames");
         let imputed = self.out.join("imputed.nc");
-        if !(self.resume && imputed.exists()) {
-            self.impute(&imputer, &imputed)?;
-        }
+        let gappy = Record::at(&self.data, &imputer.trained.config.data, imputer.trained.place.clone())?;
+        let filled = match self.resume && imputed.exists() {
+            true => Filled::read(&imputed, &gappy)?,
+            false => self.impute(&imputer, &gappy, &imputed)?,
+        };
+        let filling = self.score_filling(&imputer, &gappy)?;
 
         heading(3, "training the forecasters");
         let resume = self.resume && forecasters.join(SETTINGS).exists();
@@ -102,28 +117,40 @@ impl Stimp {
         let scores = self.out.join("scores.json");
         let models = Some((&ensemble, &imputer));
         let job = evaluate_forecast::Job { models, horizon: self.horizon, stride: 1, json: Some(&scores) };
-        let (rows, table) = job.evaluate(&record, rhythm.step)?;
+        let scored = job.evaluate(&record, rhythm.step)?;
 
         heading(5, "forecasting");
         let out = self.out.join("forecast.nc");
         let forecast = Forecast {
             data: self.data.clone(),
             var: Some(self.var.clone()),
-            weights: folder,
-            forecasters,
+            weights: folder.clone(),
+            forecasters: forecasters.clone(),
             horizon: None,
             after: None,
             interval: self.interval,
             band: false,
             no_interval: false,
             out: out.clone(),
+            pages: Pages { report: None, plots: None },
         };
-        let time = forecast.write(&imputer, &ensemble, &record, rhythm)?;
-        let last = time.dates.len() - 1;
+        let outlook = forecast.write(&imputer, &ensemble, &record, rhythm)?;
+        let seen = gappy.seen(&gappy.series.observed);
+        let views = [filled.view(&gappy.field, "the record without gaps".into(), &seen, None), outlook.view()];
+        let views = views.into_iter().chain(scored.outlook.iter().map(Outlook::view)).collect();
+        let mut page = self.page((&imputer, &ensemble), &gappy, views, (&filling, &scored))?;
+        page.facts.splice(0..0, report::facts(device, started));
+        pages.write(&page)?;
+
+        let dates = outlook.dates();
         let scale = imputing::scale_name(record.transform, record.field.units.as_deref());
-        println!("{table}\n\n{}", verdict(&rows, &scale));
+        if !filling.is_empty() {
+            println!("Cells hidden in held-out frames\n{}\n", evaluating::table(&filling, &scale));
+        }
+        println!("{}\n\n{}", scored.table, verdict(&scored.rows, &scale));
         println!("{}: the record without gaps", imputed.display());
-        println!("{}: the forecast, {} to {}", out.display(), time.dates[0], time.dates[last]);
+        println!("{}: the forecast, {} to {}", out.display(), dates[0], dates[dates.len() - 1]);
+        println!("{}: maps, time series and scores, for a browser", pages.report.unwrap_or_default().display());
         Ok(())
     }
 
@@ -179,13 +206,58 @@ impl Stimp {
         Ok((imputing, forecasting))
     }
 
-    fn impute(&self, imputer: &Imputer, out: &Path) -> Result<()> {
+    fn impute(&self, imputer: &Imputer, record: &Record, out: &Path) -> Result<Filled> {
         let trained = &imputer.trained;
-        let record = Record::at(&self.data, &trained.config.data, trained.place.clone())?;
         let samples = imputing::sample(trained, &record.series, &record.series.observed)?;
-        let filled = Filled::new(&record, &record.series.observed, samples, trained.config.impute.samples);
+        let filled = Filled::new(record, &record.series.observed, samples, trained.config.impute.samples);
         let source = format!("STDDM (STIMP), weights {}", self.out.join("stddm").display());
-        filled.output(&record, source, history()).write(out)
+        filled.output(record, source, history()).write(out)?;
+        Ok(filled)
+    }
+
+    /// Scores the imputer on cells hidden in the frames that do not train, at the rate that it was trained for; windows
+    /// in which too little is observed are left out.
+    fn score_filling(&self, imputer: &Imputer, record: &Record) -> Result<Vec<evaluating::Row>> {
+        let config = &imputer.trained.config;
+        let rate = config.train.missing_rate;
+        let mut heldout = hide::draw(record, &[rate], config.train.window, config.impute.seed)?;
+        heldout.cells.retain(|cells| cells.hidden.contains(&true));
+        if heldout.cells.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = evaluating::evaluate(Some(&imputer.trained), record, &heldout, rate, &mut |_| ())?;
+        let scale = imputing::scale_name(record.transform, record.field.units.as_deref());
+        let table = json!({ "command": history(), "scale": scale, "rows": rows, "config": config });
+        report::write_json(&self.out.join("imputing-scores.json"), &table)?;
+        Ok(rows)
+    }
+
+    /// What the report says.
+    fn page<'a>(
+        &self,
+        (imputer, ensemble): (&Imputer, &Ensemble),
+        record: &'a Record,
+        views: Vec<View<'a>>,
+        (filling, scored): (&[evaluating::Row], &Scored),
+    ) -> Result<Report<'a>> {
+        let mut page = Report::of(record).with_model(&imputer.trained)?;
+        page.title = format!("{}, filled and forecast", page.title);
+        page.lead =
+            "A model learned to fill the gaps of the record; several forecasters, each trained on gaps filled anew, \
+                     say what comes next and how sure that is."
+                .into();
+        page.views = views;
+        page.highlights = report::errors(filling, &page.score_units);
+        page.scores = report::scores(filling);
+        outlook::add_scores(&mut page, &scored.rows, &scored.heading);
+        let (stddm, forecasters) = (self.out.join("stddm").join(trained::FILE), self.out.join("forecasters"));
+        page.loss = vec![report::curve("imputer", &stddm), outlook::curve(ensemble, &forecasters)];
+        page.config = Some(outlook::settings(imputer, ensemble)?);
+        page.facts = report::model_facts(&imputer.trained);
+        page.facts.extend(outlook::facts(ensemble, record, &page.score_units));
+        page.facts.push(("Interval".into(), outlook::bounds_name(Bounds::Interval(self.interval))));
+        page.facts.push(("Data".into(), self.data.display().to_string()));
+        Ok(page)
     }
 }
 

@@ -12,8 +12,10 @@ use crate::progress::Progress;
 use crate::record::Record;
 use crate::{Error, Result};
 
+/// Name of the ensemble in the table.
+pub const STIMP: &str = "STIMP";
 /// The level of the interval that is scored.
-const LEVEL: f64 = 0.9;
+pub const LEVEL: f64 = 0.9;
 
 /// Scores of one method over all forecasts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,7 +58,8 @@ pub fn origins(record: &Record, horizon: usize, history: usize, stride: usize) -
 
 /// Scores the ensemble, where there is one, and every baseline on the forecasts of `horizon` frames that begin at
 /// `origins`. Baselines see what the ensemble sees: climatologies the training frames, persistence all that was observed
-/// before the forecast.
+/// before the forecast. Returns a row for each method, and in the same order what it says of the last forecast, in the
+/// units of the transformed variable.
 ///
 /// # Errors
 /// [`Error::Input`] when nothing was observed that is forecast, [`Error::Interrupted`] on Ctrl-C.
@@ -66,12 +69,12 @@ pub fn score(
     step: Step,
     horizon: usize,
     origins: &[usize],
-) -> Result<Vec<Row>> {
+) -> Result<(Vec<Row>, Vec<Estimate>)> {
     let baselines = Baselines::new(record, &record.series.observed);
     let variances = ensemble.map_or(Vec::new(), |(ensemble, _)| ensemble.variances());
     let work = ensemble.map_or(Ok(0), |(ensemble, imputer)| ensemble.work(imputer))?;
     let mut progress = Progress::new("forecasting", work * origins.len() as u64, 0);
-    let mut tallies: Vec<Tally> = Vec::new();
+    let (mut tallies, mut last): (Vec<Tally>, Vec<Estimate>) = (Vec::new(), Vec::new());
     for (number, &origin) in origins.iter().enumerate() {
         let labels = record.cells(origin..origin + horizon);
         let (mut truth, observed) = (record.series.values[labels.clone()].to_vec(), &record.series.observed[labels]);
@@ -85,20 +88,25 @@ pub fn score(
         }
         let baselines = baselines.forecast(origin, horizon, step.frames_a_year());
         estimates.extend(baselines.into_iter().map(|estimate| (estimate, None)));
+        last.clear();
         for (i, (estimate, band)) in estimates.into_iter().enumerate() {
             if tallies.len() == i {
                 tallies.push(Tally::new(estimate.method, horizon, record.series.nodes));
             }
-            tallies[i].add(restored(record, estimate), band.map(|b| restored_interval(record, b)), &truth, observed);
+            let estimate = restored(record, estimate);
+            tallies[i].add(&estimate, band.map(|b| restored_interval(record, b)).as_ref(), &truth, observed);
+            last.push(estimate);
         }
     }
     let rows: Option<Vec<Row>> = tallies.into_iter().map(Tally::row).collect();
-    rows.ok_or_else(|| Error::Input("held-out frames: expected observed values to score, found none".into()))
+    let rows =
+        rows.ok_or_else(|| Error::Input("held-out frames: expected observed values to score, found none".into()))?;
+    Ok((rows, last))
 }
 
 /// What the members say together, and the published band where there are several.
 fn estimate(forecasts: &Forecasts, variances: &[Vec<f32>], seconds: f64) -> Result<(Estimate, Option<Interval>)> {
-    let mut estimate = Estimate { method: "STIMP", values: forecasts.mean(), interval: None, seconds };
+    let mut estimate = Estimate { method: STIMP, values: forecasts.mean(), interval: None, seconds };
     if forecasts.members.len() < 2 {
         return Ok((estimate, None));
     }
@@ -138,7 +146,7 @@ impl Tally {
         Tally { method, nodes, cells, truth: [0.0; 2], inside: [None; 2], seconds: 0.0 }
     }
 
-    fn add(&mut self, estimate: Estimate, band: Option<Interval>, truth: &[f32], target: &[bool]) {
+    fn add(&mut self, estimate: &Estimate, band: Option<&Interval>, truth: &[f32], target: &[bool]) {
         self.seconds += estimate.seconds;
         for cell in (0..truth.len()).filter(|cell| target[*cell]) {
             let (true_value, error) =
@@ -146,7 +154,7 @@ impl Tally {
             self.cells[cell] = add(self.cells[cell], &[error.abs(), error.powi(2), 1.0]);
             self.truth = [self.truth[0] + true_value, self.truth[1] + true_value.powi(2)];
         }
-        for (sums, interval) in self.inside.iter_mut().zip([estimate.interval, band]) {
+        for (sums, interval) in self.inside.iter_mut().zip([estimate.interval.as_ref(), band]) {
             let count = target.iter().filter(|target| **target).count() as f64;
             if let Some(IntervalScores { coverage, width }) = interval.and_then(|i| i.scores(truth, target)) {
                 let [inside, widths] = sums.unwrap_or_default();
@@ -231,8 +239,8 @@ pub fn table(rows: &[Row], scale: &str) -> String {
     text
 }
 
-/// Lead times for the table, from 0: at most six.
-fn shown(horizon: usize) -> Vec<usize> {
+/// Lead times for a table, from 0: at most six.
+pub fn shown(horizon: usize) -> Vec<usize> {
     let mut leads: Vec<usize> = [1, 2, 3, 6, 12, 23, 46, 92].into_iter().filter(|lead| *lead < horizon).collect();
     leads.push(horizon);
     if leads.len() > 6 {
@@ -262,7 +270,7 @@ mod tests {
             let range = 6 * i..6 * i + 6;
             let estimate =
                 Estimate { method: "any", values: cells.to_vec(), interval: Some(interval(cells)), seconds: 0.5 };
-            tally.add(estimate, None, &truth[range.clone()], &target[range]);
+            tally.add(&estimate, None, &truth[range.clone()], &target[range]);
         }
         let row = tally.row().expect("labels");
         let scores = Scores::of(&values, &truth, &target).expect("labels");

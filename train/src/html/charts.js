@@ -171,13 +171,21 @@ function drawTable() {
 }
 
 function drawLoss() {
-  const points = report.loss;
-  byId("training").hidden = points.length < 2;
-  if (points.length < 2) return;
-  const steps = [points[0][0], points.at(-1)[0]];
-  const { root, across, up } = axes(byId("loss"), {
-    height: 260, x: steps, y: padded(points.flatMap(([, , low, high]) => [low, high]), true), logarithmic: true,
-    label: "mean square error on hidden cells", xLabel: "step",
+  const curves = report.loss.filter(({ points }) => points.length > 1);
+  byId("training").hidden = !curves.length;
+  byId("legend-validation").hidden = !curves.some(({ validation }) => validation.length);
+  const figures = curves.map(({ name }) =>
+    element("figure", {}, ...(curves.length > 1 ? [element("figcaption", {}, name)] : []), element("div", { class: "chart" })));
+  byId("loss").replaceChildren(...figures);
+  curves.forEach((curve, i) => drawCurve(figures[i].lastChild, curve));
+}
+
+/** The loss of one training, with its validation where there is one. */
+function drawCurve(place, { name, points, validation }) {
+  const steps = [points[0][0], Math.max(points.at(-1)[0], validation.at(-1)?.[0] ?? 0)];
+  const { root, across, up } = axes(place, {
+    height: 260, x: steps, y: padded([...points.flatMap(([, , low, high]) => [low, high]), ...validation.map(([, v]) => v)], true),
+    logarithmic: true, label: "mean square error", xLabel: "step",
     xTicks: (room) => linearTicks(steps[0], steps[1], Math.max(2, Math.floor(room / 74))).map((t) => [t, String(t)]),
   });
   svg("path", { class: "band", d: band(points.map(([step, , low, high]) => [across(step), up(low), up(high)])) }, root);
@@ -189,7 +197,8 @@ function drawLoss() {
     return near.reduce((sum, p) => sum + p[1], 0) / near.length;
   });
   svg("path", { class: "line", d: path(points.map(([step], i) => [across(step), up(mean[i])])) }, root);
-  root.setAttribute("aria-label", `Loss from ${number(mean[0])} at step ${steps[0]} to ${number(mean.at(-1))} at step ${steps[1]}`);
+  svg("path", { class: "validation", d: path(validation.map(([step, v]) => [across(step), up(v)])) }, root);
+  root.setAttribute("aria-label", `Loss of the ${name} from ${number(mean[0])} at step ${steps[0]} to ${number(mean.at(-1))} at step ${steps[1]}`);
 }
 
 function drawEmbedding() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::layers::{Grid, Layer, bits};
 use super::pixels::{Pixel, typical};
-use super::{Report, View};
+use super::{Curve, Report, View};
 use crate::Result;
 use crate::picture::{Colormap, Scale};
 use crate::training::Step;
@@ -30,7 +30,7 @@ pub(super) fn json(report: &Report, stride: usize) -> Result<Value> {
         },
         "views": views,
         "pixels": typical(report).into_iter().map(pixel).collect::<Vec<_>>(),
-        "loss": loss(&report.loss),
+        "loss": report.loss.iter().map(curve).collect::<Vec<_>>(),
         "embedding": embedding(report, &grid),
         "grid": grid,
     }))
@@ -145,6 +145,13 @@ fn colours(map: Colormap) -> String {
     (0..256).flat_map(colour).map(|part| format!("{part:02x}")).collect()
 }
 
+/// The loss of a training, and its validation as step and error.
+fn curve(Curve { name, steps }: &Curve) -> Value {
+    let validation: Vec<(u64, f64)> = steps.iter().filter_map(|step| Some((step.step, step.validation?))).collect();
+    let every = validation.len().div_ceil(POINTS).max(1);
+    json!({ "name": name, "points": loss(steps), "validation": validation.iter().step_by(every).collect::<Vec<_>>() })
+}
+
 /// The loss in at most [`POINTS`] points: step, mean, least and greatest.
 fn loss(steps: &[Step]) -> Value {
     let width = steps.len().div_ceil(POINTS).max(1);
@@ -179,6 +186,9 @@ mod tests {
         let points = loss(&(0..1000).map(step).collect::<Vec<_>>());
         assert_eq!(points.as_array().map(Vec::len), Some(334));
         assert_eq!(points[1], json!([4, 4.0, 3.0, 5.0]));
+        let validated = |i| Step { validation: (i % 3 == 2).then_some(0.5), ..step(i) };
+        let curve = curve(&Curve { name: "a".into(), steps: (0..9).map(validated).collect() });
+        assert_eq!(curve["validation"], json!([[2, 0.5], [5, 0.5], [8, 0.5]]));
     }
 
     #[test]

@@ -52,9 +52,10 @@ function unpacked(view) {
   return view.fields;
 }
 
-/** The frame whose share of gaps is nearest to that of all frames, of those in which there is something to tell of the
+/** The first frame of a forecast; elsewhere the frame whose share of gaps is nearest to that of all frames, of those in which there is something to tell of the
  * chosen pixel. */
 function typicalFrame(view) {
+  if (view.forecast !== null) return Math.min(view.forecast, view.dates.length - 1);
   const { observed, error, spread } = unpacked(view);
   const told = error ?? spread;
   const seen = view.dates.map((_, frame) => observed.subarray(frame * nodes, (frame + 1) * nodes).reduce((sum, is) => sum + is, 0));

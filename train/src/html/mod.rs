@@ -52,8 +52,10 @@ pub struct Report<'a> {
     pub scores: Vec<Score>,
     /// Units of the scores.
     pub score_units: String,
-    /// The steps of the training.
-    pub loss: Vec<Step>,
+    /// Mean absolute error of each method at some lead times, counted from 1.
+    pub lead_errors: Vec<(String, Vec<(usize, Option<f64>)>)>,
+    /// The trainings.
+    pub loss: Vec<Curve>,
     /// The learned embedding of the sea pixels `[nodes, prototypes]`.
     pub embedding: Vec<f32>,
     /// The resolved configuration as TOML.
@@ -147,6 +149,15 @@ pub struct Score {
     pub seconds: f64,
 }
 
+/// The loss of a training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// What was trained.
+    pub name: String,
+    /// Its steps.
+    pub steps: Vec<Step>,
+}
+
 impl<'a> Report<'a> {
     /// What a record gives: the quantity and the place. Views and results are for the caller to add.
     pub fn of(record: &'a Record) -> Self {
@@ -160,6 +171,7 @@ impl<'a> Report<'a> {
             views: Vec::new(),
             highlights: Vec::new(),
             scores: Vec::new(),
+            lead_errors: Vec::new(),
             loss: Vec::new(),
             embedding: Vec::new(),
             config: None,
@@ -197,6 +209,7 @@ impl<'a> Report<'a> {
                 "highlights" => text::definitions(&self.highlights),
                 "note" => text::stride_note(stride),
                 "scores" => text::score_table(&self.scores, &self.score_units),
+                "leads" => text::lead_table(&self.lead_errors, &self.score_units),
                 "facts" => text::definitions(&self.facts),
                 "config" => text::escape(self.config.as_deref().unwrap_or_default()),
                 // A `<` could end the element that holds the data.

@@ -6,7 +6,7 @@ use super::data::Ranges;
 use super::layers::Grid;
 use super::pixels::typical;
 use super::text::capital;
-use super::{Report, View};
+use super::{Curve, Report, View};
 use crate::picture::{self, Axis, Chart, Colormap, Mark, Panel, Scale};
 use crate::training::Step;
 use crate::{Error, Result};
@@ -39,7 +39,12 @@ impl Report<'_> {
         if !self.embedding.is_empty() {
             self.embedding_picture(&folder.join("embedding.png"))?;
         }
-        loss_curve(&folder.join("loss.png"), &self.loss, &self.title)
+        for Curve { name, steps } in &self.loss {
+            let one = self.loss.len() == 1;
+            let file = if one { "loss.png".to_owned() } else { format!("loss-{}.png", file_name(name)) };
+            loss_curve(&folder.join(file), steps, &format!("{}: {name}", self.title))?;
+        }
+        Ok(())
     }
 
     /// Draws the maps of one frame: observed, estimate, truth, error and spread, as far as they are there.
@@ -151,7 +156,7 @@ impl Report<'_> {
     }
 }
 
-/// Draws the loss of every step and its running mean; without a loss above 0 there is nothing to draw.
+/// Draws the loss of every step, its running mean and its validation; without a loss above 0 there is nothing to draw.
 ///
 /// # Errors
 /// [`Error::File`] when the file cannot be written.
@@ -169,12 +174,17 @@ pub fn loss_curve(path: &Path, steps: &[Step], heading: &str) -> Result<()> {
         part.iter().sum::<f64>() / part.len() as f64
     };
     let smooth: Vec<f64> = (0..y.len()).map(mean).collect();
-    let marks = [
+    let validation = steps.iter().filter_map(|step| Some((step.step as f64, step.validation?)));
+    let (ends, errors): (Vec<f64>, Vec<f64>) = validation.unzip();
+    let mut marks = vec![
         Mark::Line { label: "a step", hue: 5, x: &x, y: &y },
         Mark::Line { label: "running mean", hue: 0, x: &x, y: &smooth },
     ];
+    if !ends.is_empty() {
+        marks.push(Mark::Line { label: "validation frames", hue: 1, x: &ends, y: &errors });
+    }
     let x_axis = Axis::linear("step");
-    let y_axis = Axis { logarithmic: true, ..Axis::linear("mean square error on hidden cells") };
+    let y_axis = Axis { logarithmic: true, ..Axis::linear("mean square error") };
     drawn(path, picture::chart(path, &Chart { heading, x: x_axis, y: y_axis, marks: &marks }))
 }
 

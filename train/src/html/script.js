@@ -53,7 +53,8 @@ function choose(node) {
 }
 
 function look(view) {
-  const kept = Math.min(state.frame, view.dates.length - 1);
+  // Windows of other dates have other frames.
+  const kept = String(view.dates) === String(state.view.dates) ? state.frame : typicalFrame(view);
   state.view = view;
   byId("frame").max = view.dates.length - 1;
   show(kept);

@@ -56,6 +56,7 @@ fn report<'a>(place: &'a Place, time: &'a TimeAxis, observed: &'a [f32], estimat
         highlights: Vec::new(),
         scores: Vec::new(),
         score_units: "m".into(),
+        lead_errors: Vec::new(),
         loss: Vec::new(),
         embedding: (0..10).map(|i| i as f32).collect(),
         config: None,

@@ -57,19 +57,36 @@ pub(super) fn score_table(scores: &[Score], units: &str) -> String {
     let (heads, note) = match intervals {
         true => (
             "<th scope=\"col\">In 90 %</th><th scope=\"col\">Width</th>",
-            "<p class=\"quiet\">In 90 %: the share of the hidden truth inside the method's 90 % interval, near 90 % if its \
+            "<p class=\"quiet\">In 90 %: the share of the held-out truth inside the method's 90 % interval, near 90 % if its \
              error bars are honest. Width: the mean width of that interval.</p>",
         ),
         false => ("", ""),
     };
     format!(
-        "<div class=\"scroll\"><table><caption>Errors on hidden cells, in {}; the least of each group in bold</caption>\n\
+        "<div class=\"scroll\"><table><caption>Errors on held-out cells, in {}; the least of each group in bold</caption>\n\
          <thead><tr><th scope=\"col\">Method</th>\
          <th scope=\"col\"><abbr title=\"mean absolute error\">MAE</abbr></th>\
          <th scope=\"col\"><abbr title=\"root mean square error\">RMSE</abbr></th>\
          <th scope=\"col\"><abbr title=\"coefficient of determination\">R²</abbr></th>\
-         {heads}<th scope=\"col\" class=\"time\"><abbr title=\"time to fill, without training\">Time</abbr></th></tr></thead>\n\
+         {heads}<th scope=\"col\" class=\"time\"><abbr title=\"time to fill or forecast, without training\">Time</abbr></th></tr></thead>\n\
          <tbody>\n{rows}</tbody></table></div>{note}",
+        escape(units)
+    )
+}
+
+/// The errors by lead time, empty without any.
+pub(super) fn lead_table(errors: &[(String, Vec<(usize, Option<f64>)>)], units: &str) -> String {
+    let Some((_, leads)) = errors.first() else { return String::new() };
+    let heads: String = leads.iter().map(|(lead, _)| format!("<th scope=\"col\">{lead}</th>")).collect();
+    let cell = |mae: Option<f64>| mae.map_or("–".to_owned(), |mae| format!("{mae:.4}"));
+    let row = |(method, leads): &(String, Vec<(usize, Option<f64>)>)| {
+        let cells: String = leads.iter().map(|(_, mae)| format!("<td>{}</td>", cell(*mae))).collect();
+        format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(method))
+    };
+    let rows: String = errors.iter().map(row).collect();
+    format!(
+        "<div class=\"scroll\"><table><caption>Mean absolute error by frames ahead, in {}</caption>\n\
+         <thead><tr><th scope=\"col\">Method</th>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>",
         escape(units)
     )
 }
@@ -226,6 +243,13 @@ mod tests {
         let table = score_table(&[row(Some(IntervalScores { coverage: 0.875, width: 0.3 })), row(None)], "K");
         assert!(table.contains("<td>87.5 %</td><td>0.3000</td>") && table.contains("<td>–</td><td>–</td>"), "{table}");
         assert!(table.contains("colspan=\"7\""), "{table}");
+    }
+
+    #[test]
+    fn errors_have_a_column_for_each_lead_time() {
+        let table = lead_table(&[("<b>".into(), vec![(1, Some(0.25)), (12, None)])], "K");
+        assert!(table.contains("<th scope=\"col\">12</th>") && table.contains("&lt;b&gt;"), "{table}");
+        assert!(table.contains("<td>0.2500</td><td>–</td>") && lead_table(&[], "K").is_empty(), "{table}");
     }
 
     #[test]
