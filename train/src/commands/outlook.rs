@@ -9,7 +9,7 @@ use crate::data::time::{Date, TimeAxis};
 use crate::evaluating::Estimate;
 use crate::forecasting::scoring::{LEVEL, Row, STIMP, shown};
 use crate::forecasting::{Bounds, Ensemble, FILE, Imputer, Residuals, member_folder};
-use crate::html::{self, Curve, Report, Score, View};
+use crate::html::{self, Curve, LeadErrors, Report, Score, View};
 use crate::record::Record;
 use crate::{Error, Result};
 
@@ -168,7 +168,7 @@ pub(super) fn add_scores(page: &mut Report, rows: &[Row], heading: &str) {
     page.scores.extend(rows.iter().map(score));
     let errors = |row: &Row| {
         let leads = shown(row.lead_mae.len()).into_iter().map(|lead| (lead + 1, row.lead_mae[lead]));
-        (row.method.to_owned(), leads.collect())
+        LeadErrors { method: row.method.to_owned(), mae: leads.collect() }
     };
     page.lead_errors = rows.iter().map(errors).collect();
     let own = rows.iter().find(|row| row.method == STIMP);

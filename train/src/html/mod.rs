@@ -52,8 +52,8 @@ pub struct Report<'a> {
     pub scores: Vec<Score>,
     /// Units of the scores.
     pub score_units: String,
-    /// Mean absolute error of each method at some lead times, counted from 1.
-    pub lead_errors: Vec<(String, Vec<(usize, Option<f64>)>)>,
+    /// How the error of forecasts grows, the same lead times for each method.
+    pub lead_errors: Vec<LeadErrors>,
     /// The trainings.
     pub loss: Vec<Curve>,
     /// The learned embedding of the sea pixels `[nodes, prototypes]`.
@@ -147,6 +147,15 @@ pub struct Score {
     pub interval: Option<IntervalScores>,
     /// Time it took, without any training.
     pub seconds: f64,
+}
+
+/// Errors of a method's forecasts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeadErrors {
+    /// The method.
+    pub method: String,
+    /// Lead times, counted from 1, and the mean absolute error at each, where there is one.
+    pub mae: Vec<(usize, Option<f64>)>,
 }
 
 /// The loss of a training.

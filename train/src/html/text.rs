@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Score;
+use super::{LeadErrors, Score};
 use isobath_models::metrics::{IntervalScores, Scores};
 
 /// Text that holds no markup.
@@ -75,12 +75,12 @@ pub(super) fn score_table(scores: &[Score], units: &str) -> String {
 }
 
 /// The errors by lead time, empty without any.
-pub(super) fn lead_table(errors: &[(String, Vec<(usize, Option<f64>)>)], units: &str) -> String {
-    let Some((_, leads)) = errors.first() else { return String::new() };
-    let heads: String = leads.iter().map(|(lead, _)| format!("<th scope=\"col\">{lead}</th>")).collect();
+pub(super) fn lead_table(errors: &[LeadErrors], units: &str) -> String {
+    let Some(first) = errors.first() else { return String::new() };
+    let heads: String = first.mae.iter().map(|(lead, _)| format!("<th scope=\"col\">{lead}</th>")).collect();
     let cell = |mae: Option<f64>| mae.map_or("–".to_owned(), |mae| format!("{mae:.4}"));
-    let row = |(method, leads): &(String, Vec<(usize, Option<f64>)>)| {
-        let cells: String = leads.iter().map(|(_, mae)| format!("<td>{}</td>", cell(*mae))).collect();
+    let row = |LeadErrors { method, mae }: &LeadErrors| {
+        let cells: String = mae.iter().map(|(_, mae)| format!("<td>{}</td>", cell(*mae))).collect();
         format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(method))
     };
     let rows: String = errors.iter().map(row).collect();
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn errors_have_a_column_for_each_lead_time() {
-        let table = lead_table(&[("<b>".into(), vec![(1, Some(0.25)), (12, None)])], "K");
+        let table = lead_table(&[LeadErrors { method: "<b>".into(), mae: vec![(1, Some(0.25)), (12, None)] }], "K");
         assert!(table.contains("<th scope=\"col\">12</th>") && table.contains("&lt;b&gt;"), "{table}");
         assert!(table.contains("<td>0.2500</td><td>–</td>") && lead_table(&[], "K").is_empty(), "{table}");
     }
