@@ -121,7 +121,7 @@ fn a_training_without_the_hidden_cells_reads_none_of_them() {
     let [said, warned] = succeeds(folder, &format!("{evaluate} --heldout held.npz"));
     assert!(said.contains("in 90 %") && !warned.contains("flatter"), "{said}{warned}");
     let table = rows(folder, "table.json");
-    assert_eq!((table.len(), table[0]["method"].as_str()), (5, Some("stddm")));
+    assert_eq!((table.len(), table[0]["method"].as_str()), (1 + BASELINES.len(), Some("stddm")));
     let coverage = table[0]["interval_90"]["coverage"].as_f64().expect("samples have an interval");
     assert!((0.0..=1.0).contains(&coverage) && table[0]["seconds"].as_f64() > Some(0.0), "{table:?}");
     let [_, warned] = succeeds(folder, &format!("{evaluate} --hide 0.5 --seed 7"));
