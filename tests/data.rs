@@ -4,7 +4,6 @@
 //! is listed as ignored, unless `ISOBATH_REQUIRE` lists `data`: then every trial fails.
 
 use isobath_engine::Device;
-use isobath_engine::graph::Rows;
 use isobath_models::baselines::{
     Climatology, Dineof, Season, annual_cycle, linear_interpolation, nearby_anomalies, window_mean,
 };
@@ -233,8 +232,7 @@ fn baselines(folder: &Path) -> Outcome {
     let (values, observed) = (&series.values[train.clone()], &series.observed[train]);
     let climatology = Climatology::new(values, observed, Season::Month, &months[TRAIN], &zeros);
     let cycle = annual_cycle(values, observed, &series.phases[TRAIN]);
-    let stencil = stencil(&held.mask);
-    let graph = Rows { offsets: stencil.offsets, neighbours: stencil.neighbours, values: None };
+    let graph = stencil(&held.mask);
     let frame_numbers: Vec<f64> = (0..held.window).map(|frame| frame as f64).collect();
     let methods = ["climatology", "linear interpolation", "window mean", "DINEOF", "nearby anomalies"];
     let table = [

@@ -23,11 +23,12 @@ pub struct Csr {
     pub(crate) values_t: Option<Tensor>,
 }
 
-/// The rows of a [`Csr`] as plain numbers.
+/// The rows of a sparse matrix as the host has them.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
     /// Starts of each node's neighbours, `[nodes + 1]`.
     pub offsets: Vec<u32>,
-    /// Neighbours.
+    /// Neighbours, node by node.
     pub neighbours: Vec<u32>,
     /// Their values, where they are not all 1.
     pub values: Option<Vec<f64>>,
@@ -60,20 +61,6 @@ impl Csr {
             neighbours_t: index(&neighbours_t)?,
             values_t: values_t.as_deref().map(number).transpose()?,
         })
-    }
-
-    /// Its rows as the host has them.
-    ///
-    /// # Errors
-    /// What the device says.
-    pub fn rows(&self) -> Result<Rows> {
-        let values = self.values.as_ref().map(Tensor::to_f64).transpose()?;
-        Ok(Rows { offsets: self.offsets.to_vec()?, neighbours: self.neighbours.to_vec()?, values })
-    }
-
-    /// Number type of the values; of no meaning without them.
-    pub fn dtype(&self) -> DType {
-        self.values.as_ref().map_or(DType::F32, Tensor::dtype)
     }
 
     /// Number of nodes.

@@ -1,6 +1,7 @@
 //! The place a model works on: its graph, the features of its nodes and their bounds.
 
 use super::options::Embedding;
+use isobath_engine::graph::Rows;
 use isobath_engine::{Csr, DType, Device, Result, Tensor};
 
 /// The choices that a region is built by (systems 1.11, differences 7, 8 and 14).
@@ -49,6 +50,8 @@ pub struct RegionData<'a> {
 pub struct Region {
     pub(crate) options: RegionOptions,
     pub(crate) graph: Csr,
+    /// The graph as the host has it.
+    pub(crate) rows: Rows,
     /// `[n, features]`.
     pub(crate) features: Tensor,
     /// `[n, CYCLE]`.
@@ -85,6 +88,7 @@ impl Region {
         Ok(Region {
             options,
             graph,
+            rows: Rows { offsets: data.offsets.to_vec(), neighbours: data.neighbours.to_vec(), values: shares },
             features: Tensor::from_f64(device, [n, planes.len()], &features, dtype)?.keep()?,
             cycle: data.cycle.to_vec(),
             bounds: (bound(data.low)?, bound(data.high)?),

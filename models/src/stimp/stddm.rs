@@ -7,6 +7,7 @@ use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
 use super::tlt::{self, EPS};
 use crate::baselines::{CYCLE, nearby_anomalies};
+use isobath_engine::graph::Rows;
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
 use isobath_engine::parameters::{Builder, Parameters};
@@ -140,7 +141,7 @@ impl Stddm {
                 if self.region.cycle.len() != self.nodes() * CYCLE {
                     return refuse("the fill `anomaly` needs the annual cycle of every node, the region has none");
                 }
-                nearby_anomalies(&self.region.graph.rows()?, &self.region.cycle, phases, values, visible)
+                nearby_anomalies(&self.region.rows, &self.region.cycle, phases, values, visible)
             }
         })
     }
@@ -181,6 +182,11 @@ impl Stddm {
             return self.spatial(&self.temporal(planes, times)?, Some((values, mask)));
         }
         ops::masked_mse(&self.predict(planes, times)?, values, mask)
+    }
+
+    /// The graph of its region as the host has it.
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.region.rows
     }
 
     /// Whether the fused kernels run.

@@ -4,7 +4,7 @@
 use super::stddm::{Stddm, Times};
 use isobath_engine::graph::Rows;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
-use isobath_engine::{Csr, Result, Tensor};
+use isobath_engine::{Csr, DType, Device, Result, Tensor};
 use std::ops::Range;
 
 /// A run of nodes in the order of the region.
@@ -29,16 +29,18 @@ impl Tiles {
     pub fn of(model: &Stddm, windows: usize, frames: usize, elements: usize) -> Result<Option<Tiles>> {
         let node = (windows * frames * model.options().channels).max(1);
         let needed = model.is_fused() && node * model.nodes() > elements;
-        needed.then(|| Tiles::new(&model.spatial_parts()?.1.graph, elements / node)).transpose()
+        needed
+            .then(|| Tiles::new(model.parameters.device(), model.rows(), elements / node, model.parameters.dtype()))
+            .transpose()
     }
 
     /// Tiles of at most `nodes` nodes. Few neighbours are far away in the order of the nodes where the region is a grid in
     /// row-major order; any other graph is cut rightly too, but gains nothing.
-    fn new(graph: &Csr, nodes: usize) -> Result<Tiles> {
-        let Rows { offsets, neighbours, values } = graph.rows()?;
-        let nodes = nodes.max(1);
+    fn new(device: &Device, graph: &Rows, nodes: usize, dtype: DType) -> Result<Tiles> {
+        let Rows { offsets, neighbours, values } = graph;
+        let (nodes, all) = (nodes.max(1), offsets.len() - 1);
         let tile = |first: usize| {
-            let own = first..(first + nodes).min(graph.nodes());
+            let own = first..(first + nodes).min(all);
             let entries = offsets[own.start] as usize..offsets[own.end] as usize;
             let near = || neighbours[entries.clone()].iter().map(|j| *j as usize);
             let inputs =
@@ -47,10 +49,10 @@ impl Tiles {
             let local = |i: usize| offsets[i.clamp(own.start, own.end)] - offsets[own.start];
             let starts: Vec<u32> = (inputs.start..=inputs.end).map(local).collect();
             let values = values.as_ref().map(|values| &values[entries.clone()]);
-            let graph = Csr::new(graph.device(), inputs.len(), &starts, &moved, values, graph.dtype())?;
+            let graph = Csr::new(device, inputs.len(), &starts, &moved, values, dtype)?;
             Ok(Tile { nodes: own, inputs, graph })
         };
-        Ok(Tiles((0..graph.nodes()).step_by(nodes).map(tile).collect::<Result<_>>()?))
+        Ok(Tiles((0..all).step_by(nodes).map(tile).collect::<Result<_>>()?))
     }
 
     /// What [`Stddm::predict`] gives for planes `[2, b, t, n]`, in two passes over the tiles: one for

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use isobath_engine::graph::Rows;
 use isobath_models::baselines::annual_cycle;
 
 use super::netcdf::Field;
@@ -234,24 +235,14 @@ impl Statistics {
     }
 }
 
-/// A graph as compressed sparse rows: the neighbours of node `i` are
-/// `neighbours[offsets[i]..offsets[i + 1]]`, ascending.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Csr {
-    /// Start of each row, `[nodes + 1]`.
-    pub offsets: Vec<u32>,
-    /// Neighbours of every node, itself included.
-    pub neighbours: Vec<u32>,
-}
-
 /// The graph that joins each node with the sea pixels of the 3 x 3 box around it, itself
 /// included: pixels less than 1.2 cells apart in each axis.
-pub fn stencil(mask: &SeaMask) -> Csr {
+pub fn stencil(mask: &SeaMask) -> Rows {
     let mut number = vec![0u32; mask.sea.len()];
     for (node, &pixel) in mask.nodes.iter().enumerate() {
         number[pixel] = node as u32;
     }
-    let mut graph = Csr { offsets: vec![0], neighbours: Vec::with_capacity(9 * mask.len()) };
+    let mut graph = Rows { offsets: vec![0], neighbours: Vec::with_capacity(9 * mask.len()), values: None };
     for &pixel in &mask.nodes {
         let (row, column) = (pixel / mask.width, pixel % mask.width);
         for r in row.saturating_sub(1)..(row + 2).min(mask.height) {

@@ -48,9 +48,7 @@ impl<'a> Baselines<'a> {
         };
         let climatologies = seasons.into_iter().map(learn).collect();
         let cycle = annual_cycle(values, seen, &record.series.phases[record.train.clone()]);
-        let stencil = stencil(&record.place.mask);
-        let graph = Rows { offsets: stencil.offsets, neighbours: stencil.neighbours, values: None };
-        Baselines { record, climatologies, means, cycle, graph }
+        Baselines { record, climatologies, means, cycle, graph: stencil(&record.place.mask) }
     }
 
     /// The estimates of every cell of `frames` from the `visible` ones of these frames.
