@@ -15,10 +15,10 @@ use crate::{Error, Result};
 
 mod baselines;
 
+pub use baselines::Baselines;
+
 /// Name of the model in the table.
 pub const STDDM: &str = "stddm";
-
-pub use baselines::Baselines;
 
 /// Scores of one method at one missing rate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
