@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use isobath_models::baselines::CYCLE;
+use isobath_models::baselines::Variability;
 use isobath_train::data::nodes::{SeaMask, Statistics};
 use isobath_train::data::time::TimeAxis;
 use isobath_train::html::{Curve, Interval, Quantity, Report, View};
@@ -82,7 +82,7 @@ fn page(southward: bool) -> Result<String, Failed> {
         statistics: Statistics {
             mean: nodes.clone(),
             std: nodes.clone(),
-            cycle: vec![0.0; CYCLE * nodes.len()],
+            variability: Variability::learn(&nodes, &vec![false; nodes.len()], &[0.0]),
             low: nodes.clone(),
             high: nodes,
         },

@@ -87,7 +87,7 @@ fn positions_have_it_too() -> Result<()> {
 
 #[test]
 fn hidden_values_play_no_part_in_any_fill() -> Result<()> {
-    for fill in [Fill::VisibleMean, Fill::Zero, Fill::Anomaly] {
+    for fill in [Fill::VisibleMean, Fill::Zero, Fill::OptimalInterpolation] {
         let model = model(Options { fill, ..small(Options::published()) }, DType::F32)?;
         let w = window();
         let other: Vec<f32> = w.values.iter().zip(&w.visible).map(|(v, seen)| if *seen { *v } else { 7.0 }).collect();

@@ -1,7 +1,7 @@
 //! A small region for whole models: a ring of nodes, each with itself and its two neighbours.
 
 use isobath_engine::{DType, Device, Result};
-use isobath_models::baselines::CYCLE;
+use isobath_models::baselines::Variability;
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 
 /// Nodes of the ring.
@@ -14,13 +14,17 @@ pub fn region(device: &Device, options: RegionOptions, dtype: DType) -> Result<R
     let neighbours: Vec<u32> = (0..n).flat_map(|i| [(i + n - 1) % n, i, (i + 1) % n]).collect();
     let plane = |scale: f32| -> Vec<f32> { (0..NODES).map(|i| scale * (i as f32 * 0.7).sin()).collect() };
     let (low, high) = (vec![-1.5; NODES], vec![1.5; NODES]);
-    let cycle: Vec<f32> = (0..NODES * CYCLE).map(|i| 0.3 * (i as f32 * 0.9).cos()).collect();
+    let values: Vec<f32> = (0..40 * NODES).map(|i| 0.3 * (i as f32 * 0.9).cos()).collect();
+    let phases: Vec<f32> = (0..40).map(|t| t as f32 / 12.0 % 1.0).collect();
+    let variability = Variability::learn(&values, &[true; 40 * NODES], &phases);
+    let places: Vec<[u32; 2]> = (0..n).map(|column| [0, column]).collect();
     let data = RegionData {
         offsets: &offsets,
         neighbours: &neighbours,
         mean: &plane(0.5),
         std: &plane(0.2),
-        cycle: &cycle,
+        variability: Some(&variability),
+        places: &places,
         low: &low,
         high: &high,
         row: &plane(0.9),

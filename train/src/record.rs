@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use isobath_engine::{DType, Device};
-use isobath_models::baselines::{CYCLE, Season};
+use isobath_models::baselines::{Season, Variability};
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use serde::{Deserialize, Serialize};
 
@@ -77,9 +77,19 @@ impl Place {
         let graph = stencil(&self.mask);
         let row: Vec<f32> = nodes.iter().map(|pixel| (pixel / width) as f32 / height as f32).collect();
         let column: Vec<f32> = nodes.iter().map(|pixel| (pixel % width) as f32 / width as f32).collect();
-        let Statistics { mean, std, cycle, low, high } = &self.statistics;
-        let (offsets, neighbours) = (&graph.offsets, &graph.neighbours);
-        let data = RegionData { offsets, neighbours, mean, std, cycle, low, high, row: &row, column: &column };
+        let Statistics { mean, std, variability, low, high } = &self.statistics;
+        let data = RegionData {
+            offsets: &graph.offsets,
+            neighbours: &graph.neighbours,
+            mean,
+            std,
+            variability: Some(variability),
+            places: &self.mask.places(),
+            low,
+            high,
+            row: &row,
+            column: &column,
+        };
         Ok(Region::new(device, &data, options, DType::F32)?)
     }
 
@@ -118,7 +128,7 @@ struct StoredPlace {
     scaling: Scaling,
     mean: Vec<f32>,
     std: Vec<f32>,
-    cycle: Vec<f32>,
+    variability: Variability,
     low: Vec<f32>,
     high: Vec<f32>,
 }
@@ -126,9 +136,9 @@ struct StoredPlace {
 impl From<Place> for StoredPlace {
     fn from(place: Place) -> Self {
         let sea = place.mask.sea.iter().map(|&sea| if sea { '1' } else { '0' }).collect();
-        let Statistics { mean, std, cycle, low, high } = place.statistics;
+        let Statistics { mean, std, variability, low, high } = place.statistics;
         let (latitude, longitude, scaling) = (place.latitude, place.longitude, place.scaling);
-        StoredPlace { latitude, longitude, sea, scaling, mean, std, cycle, low, high }
+        StoredPlace { latitude, longitude, sea, scaling, mean, std, variability, low, high }
     }
 }
 
@@ -136,20 +146,18 @@ impl TryFrom<StoredPlace> for Place {
     type Error = Error;
 
     fn try_from(stored: StoredPlace) -> Result<Self> {
-        let StoredPlace { latitude, longitude, sea, scaling, mean, std, cycle, low, high } = stored;
+        let StoredPlace { latitude, longitude, sea, scaling, mean, std, variability, low, high } = stored;
         let sea = sea.chars().map(|digit| digit == '1').collect();
         let mask = SeaMask::new(sea, latitude.len(), longitude.len())?;
         let expected = mask.len();
         if let Some(found) = [&mean, &std, &low, &high].iter().map(|s| s.len()).find(|&len| len != expected) {
             return Err(Error::Input(format!("statistics: expected {expected} sea pixels, found {found}")));
         }
-        if cycle.len() != expected * CYCLE {
-            let found = cycle.len();
-            return Err(Error::Input(format!(
-                "annual cycle: expected {CYCLE} numbers for each of {expected} sea pixels, found {found}"
-            )));
+        if let Some(what) = variability.complaint(expected) {
+            return Err(Error::Input(what));
         }
-        Ok(Place { latitude, longitude, mask, scaling, statistics: Statistics { mean, std, cycle, low, high } })
+        let statistics = Statistics { mean, std, variability, low, high };
+        Ok(Place { latitude, longitude, mask, scaling, statistics })
     }
 }
 

@@ -183,9 +183,18 @@ impl Fixture {
         let SeaMask { height, width, ref nodes, .. } = self.sea;
         let row: Vec<f32> = nodes.iter().map(|i| (i / width) as f32 / height as f32).collect();
         let column: Vec<f32> = nodes.iter().map(|i| (i % width) as f32 / width as f32).collect();
-        let (offsets, neighbours) = (&graph.offsets, &graph.neighbours);
-        let (mean, std) = (&self.mean, &self.std);
-        let data = RegionData { offsets, neighbours, mean, std, cycle: &[], low, high, row: &row, column: &column };
+        let data = RegionData {
+            offsets: &graph.offsets,
+            neighbours: &graph.neighbours,
+            mean: &self.mean,
+            std: &self.std,
+            variability: None,
+            places: &[],
+            low,
+            high,
+            row: &row,
+            column: &column,
+        };
         Ok(Region::new(device, &data, options, DType::F32)?)
     }
 }

@@ -6,8 +6,13 @@ const HARMONICS: usize = 2;
 pub const CYCLE: usize = 1 + 2 * HARMONICS;
 /// Years of training frames below which a node's cycle is its mean.
 const YEARS: f64 = 2.0;
-/// Added to the sums of squares of the harmonics, so that nodes of few observations have a small cycle.
-const RIDGE: f64 = 1.0;
+/// Observations that the mean of the region weighs as much as in a node's own, and none of its harmonics: a node of few
+/// observations has little of its own.
+const RIDGE: [f64; CYCLE] = {
+    let mut ridge = [1.0; CYCLE];
+    ridge[0] = 20.0;
+    ridge
+};
 
 /// Sines and cosines of the first `harmonics` of the year at a phase, a fraction of a year.
 pub(crate) fn harmonics(phase: f32, harmonics: usize) -> impl Iterator<Item = f64> {
@@ -22,25 +27,31 @@ pub(super) fn terms(phase: f32) -> [f64; CYCLE] {
     terms
 }
 
-/// The annual cycle of every node, `[n, CYCLE]`, by least squares over the observed cells of `[t, n]` at the times of year
-/// `phases` `[t]`; the mean alone where the frames span less than two years, 0 where nothing was observed.
-pub fn annual_cycle(values: &[f32], observed: &[bool], phases: &[f32]) -> Vec<f32> {
+/// The value of a node's annual cycle `[CYCLE]` for the terms of a phase.
+pub(super) fn cycle_at(cycle: &[f32], terms: &[f64; CYCLE]) -> f64 {
+    cycle.iter().zip(terms).map(|(a, term)| f64::from(*a) * term).sum()
+}
+
+/// The annual cycle of every node, `[n, CYCLE]`, by ridge regression over the observed cells of `[t, n]` at the times of year
+/// `phases` `[t]`; the mean alone where the frames span less than two years, that of the region where nothing was observed.
+pub(super) fn annual_cycle(values: &[f32], observed: &[bool], phases: &[f32]) -> Vec<f32> {
     let n = values.len() / phases.len().max(1);
     let span: f64 = phases.windows(2).map(|pair| f64::from(pair[1] - pair[0]).rem_euclid(1.0)).sum();
     let used = if span < YEARS { 1 } else { CYCLE };
     let rows: Vec<[f64; CYCLE]> = phases.iter().map(|phase| terms(*phase)).collect();
+    let seen = values.iter().zip(observed).filter(|(_, seen)| **seen).map(|(value, _)| f64::from(*value));
+    let mean = seen.clone().sum::<f64>() / seen.count().max(1) as f64;
     let of_node = |node: usize| {
         let (mut normal, mut right) = ([[0.0; CYCLE]; CYCLE], [0.0; CYCLE]);
+        (0..used).for_each(|i| normal[i][i] = RIDGE[i]);
         for (t, row) in rows.iter().enumerate().filter(|(t, _)| observed[t * n + node]) {
             for i in 0..used {
-                right[i] += row[i] * f64::from(values[t * n + node]);
+                right[i] += row[i] * (f64::from(values[t * n + node]) - mean);
                 (0..used).for_each(|j| normal[i][j] += row[i] * row[j]);
             }
         }
-        if normal[0][0] > 0.0 {
-            (1..used).for_each(|i| normal[i][i] += RIDGE);
-            solve(&mut normal, &mut right, used);
-        }
+        solve(&mut normal, &mut right, used);
+        right[0] += mean;
         right.map(|v| v as f32)
     };
     (0..n).flat_map(of_node).collect()
@@ -84,11 +95,13 @@ mod tests {
         let values: Vec<f32> = phases.iter().flat_map(|phase| [wave(*phase, 0), wave(*phase, 1), 9.0]).collect();
         let observed: Vec<bool> = (0..values.len()).map(|i| i % 7 != 2 && i % 3 != 2).collect();
         let cycle = annual_cycle(&values, &observed, &phases);
-        for (node, expected) in [[0.0, 0.5, 0.0, 0.0, -0.2], [1.0, 0.5, 0.0, 0.0, -0.2]].iter().enumerate() {
+        let count = (0..FRAMES).filter(|t| observed[3 * t]).count() as f32;
+        let drawn = 0.5 * RIDGE[0] as f32 / (count + RIDGE[0] as f32); // towards the mean of both
+        for (node, mean) in [drawn, 1.0 - drawn].into_iter().enumerate() {
             let found = &cycle[node * CYCLE..][..CYCLE];
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.05), "{found:?}");
+            assert!(found.iter().zip([mean, 0.5, 0.0, 0.0, -0.2]).all(|(a, b)| (a - b).abs() < 0.05), "{found:?}");
         }
-        assert_eq!(cycle[2 * CYCLE..], [0.0; CYCLE]);
+        assert!((cycle[2 * CYCLE] - 0.5).abs() < 0.05 && cycle[2 * CYCLE + 1..] == [0.0; CYCLE - 1]);
     }
 
     #[test]

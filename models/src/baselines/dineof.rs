@@ -10,6 +10,7 @@
 //! X. That costs 3 frames x nodes x rank multiplications a pass, less than a Gram matrix while rank < frames / 6, and
 //! needs no linear algebra beyond Gram-Schmidt.
 
+use super::modes::{add_scaled, dot, orthonormalise};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::index;
@@ -248,31 +249,6 @@ impl Anomalies {
         let residuals = self.values.chunks(frames).map(residual);
         residuals.max_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or_default()
     }
-}
-
-/// Makes `modes [rank, frames]` orthonormal by the modified Gram-Schmidt process; what depends on the modes before it
-/// becomes 0.
-fn orthonormalise(modes: &mut [f64], frames: usize) {
-    for mode in 0..modes.len() / frames {
-        let (before, rest) = modes.split_at_mut(mode * frames);
-        let mode = &mut rest[..frames];
-        let size = dot(mode, mode);
-        // Twice, for modes that nearly lie in the span of those before.
-        for _ in 0..2 {
-            before.chunks(frames).for_each(|other| add_scaled(mode, -dot(other, mode), other));
-        }
-        let left = dot(mode, mode);
-        let factor = if left > 1e-24 * size { left.sqrt().recip() } else { 0.0 };
-        mode.iter_mut().for_each(|value| *value *= factor);
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn add_scaled(to: &mut [f64], factor: f64, from: &[f64]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
 }
 
 #[cfg(test)]

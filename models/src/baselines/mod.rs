@@ -4,24 +4,27 @@
 //! cells that may be looked at: `visible`. No method reads any other cell. Where a node has nothing to go by, it takes
 //! its value of `otherwise`, `[nodes]`.
 //!
-//! Fill gaps: [`Climatology`], [`linear_interpolation`], [`window_mean`], [`Dineof`], [`nearby_anomalies`]. Forecast: [`Climatology`],
+//! Fill gaps: [`Climatology`], [`linear_interpolation`], [`window_mean`], [`Dineof`], [`OptimalInterpolation`]. Forecast: [`Climatology`],
 //! [`persistence`], [`seasonal_persistence`].
 
 mod annual_cycle;
 mod climatology;
 mod dineof;
 mod interpolation;
-mod nearby_anomalies;
+mod modes;
+mod optimal_interpolation;
 mod persistence;
+mod variability;
 mod window_mean;
 
+pub use annual_cycle::CYCLE;
 pub(crate) use annual_cycle::harmonics;
-pub use annual_cycle::{CYCLE, annual_cycle};
 pub use climatology::{Climatology, Season};
 pub use dineof::{Dineof, Reconstruction};
 pub use interpolation::linear_interpolation;
-pub use nearby_anomalies::nearby_anomalies;
+pub use optimal_interpolation::OptimalInterpolation;
 pub use persistence::{persistence, seasonal_persistence};
+pub use variability::{MODES, Variability};
 pub use window_mean::window_mean;
 
 /// Writes `length` frames node by node from each node's visible (frame, value) pairs; nodes without any take

@@ -77,7 +77,7 @@ impl Options {
     /// The choices that its region is built by.
     pub fn region(&self) -> RegionOptions {
         let Options { embedding, longitude, normalise_degree, .. } = *self;
-        RegionOptions { embedding, longitude, normalise_degree }
+        RegionOptions { embedding, longitude, normalise_degree, interpolates: false }
     }
 
     /// One sentence on the first field that cannot be, or nothing.

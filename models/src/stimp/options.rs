@@ -52,9 +52,9 @@ pub enum Fill {
     VisibleMean,
     /// Zero; implied by the paper.
     Zero,
-    /// Annual cycle, level and visible anomalies nearby, as [`nearby_anomalies`](crate::baselines::nearby_anomalies) has it; in
-    /// neither.
-    Anomaly,
+    /// The best linear estimate from the visible cells, as [`OptimalInterpolation`](crate::baselines::OptimalInterpolation) has
+    /// it; in neither.
+    OptimalInterpolation,
 }
 
 /// How a node's prototype weights follow from its features.
@@ -107,6 +107,8 @@ pub struct Options {
     pub noise_on_truth: bool,
     /// What missing cells hold, and round what the reverse chain starts (differences 3 and 13).
     pub fill: Fill,
+    /// Whether the network predicts what the values depart from the fill, rather than the values; not in the paper.
+    pub departure: bool,
     /// Attention over frames (difference 4).
     pub attention: Attention,
     /// Norms, residuals and activation of the temporal block (difference 5).
@@ -147,6 +149,7 @@ impl Options {
             noise_term: NoiseTerm::Posterior,
             noise_on_truth: false,
             fill: Fill::VisibleMean,
+            departure: false,
             attention: Attention::Linear,
             block: BlockForm::PreNorm,
             position: Position::None,
@@ -181,8 +184,8 @@ impl Options {
 
     /// The choices that its region is built by.
     pub fn region(&self) -> RegionOptions {
-        let Options { embedding, longitude, normalise_degree, .. } = *self;
-        RegionOptions { embedding, longitude, normalise_degree }
+        let Options { embedding, longitude, normalise_degree, fill, .. } = *self;
+        RegionOptions { embedding, longitude, normalise_degree, interpolates: fill == Fill::OptimalInterpolation }
     }
 
     /// One sentence on the first field that cannot be, or nothing.

@@ -1,8 +1,10 @@
 //! The place a model works on: its graph, the features of its nodes and their bounds.
 
 use super::options::Embedding;
+use crate::baselines::{OptimalInterpolation, Variability};
 use isobath_engine::graph::Rows;
-use isobath_engine::{Csr, DType, Device, Result, Tensor};
+use isobath_engine::{Csr, DType, Device, Error, Result, Tensor};
+use std::sync::Arc;
 
 /// The choices that a region is built by (systems 1.11, differences 7, 8 and 14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct RegionOptions {
     pub longitude: bool,
     /// Whether neighbour sums are divided by the number of neighbours.
     pub normalise_degree: bool,
+    /// Whether gaps are filled by optimal interpolation.
+    pub interpolates: bool,
 }
 
 impl RegionOptions {
@@ -32,9 +36,10 @@ pub struct RegionData<'a> {
     pub mean: &'a [f32],
     /// Standard deviation over the training frames, `[n]`.
     pub std: &'a [f32],
-    /// Annual cycle over the training frames, `[n, CYCLE]`, as [`annual_cycle`](crate::baselines::annual_cycle) gives it; empty for models that do not
-    /// fill by it.
-    pub cycle: &'a [f32],
+    /// How nodes vary over the training frames; read where gaps are filled by optimal interpolation alone.
+    pub variability: Option<&'a Variability>,
+    /// Row and column of each node on the grid, `[n]`; read with `variability` alone.
+    pub places: &'a [[u32; 2]],
     /// Lowest value, `[n]`.
     pub low: &'a [f32],
     /// Highest value, `[n]`.
@@ -54,8 +59,8 @@ pub struct Region {
     pub(crate) rows: Rows,
     /// `[n, features]`.
     pub(crate) features: Tensor,
-    /// `[n, CYCLE]`.
-    pub(crate) cycle: Vec<f32>,
+    /// What fills gaps, where it does.
+    pub(crate) interpolation: Option<Arc<OptimalInterpolation>>,
     /// Lowest and highest value `[n]`.
     pub(crate) bounds: (Tensor, Tensor),
 }
@@ -85,12 +90,20 @@ impl Region {
             let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
             Tensor::from_f64(device, [n], &values, dtype)?.keep()
         };
+        let interpolation = match (options.interpolates, data.variability) {
+            (false, _) => None,
+            (true, Some(v)) => Some(Arc::new(OptimalInterpolation::new(v.clone(), data.places))),
+            (true, None) => {
+                let what = "optimal interpolation needs to know how the nodes vary, and the region does not".into();
+                return Err(Error::Shape { op: "region", what });
+            }
+        };
         Ok(Region {
             options,
             graph,
             rows: Rows { offsets: data.offsets.to_vec(), neighbours: data.neighbours.to_vec(), values: shares },
             features: Tensor::from_f64(device, [n, planes.len()], &features, dtype)?.keep()?,
-            cycle: data.cycle.to_vec(),
+            interpolation,
             bounds: (bound(data.low)?, bound(data.high)?),
         })
     }

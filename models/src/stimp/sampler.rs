@@ -70,6 +70,7 @@ pub fn chain(
             Some(tiles) => tiles.predict(model, &planes, times)?,
             None => model.predict(&planes, times)?,
         };
+        let predicted = model.complete(predicted, condition)?;
         let fresh = if l > 0 { Some(noise(done + 1)?) } else { None };
         x = ops::posterior_step(&x, &predicted, fresh.as_ref(), model.diffusion().posterior(l))?;
         if !step(done + 1) {

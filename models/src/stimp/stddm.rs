@@ -6,13 +6,13 @@ use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
 use super::tlt::{self, EPS};
-use crate::baselines::{CYCLE, nearby_anomalies};
 use isobath_engine::graph::Rows;
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
 use isobath_engine::parameters::{Builder, Parameters};
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{DType, Device, Error, Result, Tensor};
+use rayon::prelude::*;
 
 /// The published name of its temporal block.
 const BLOCK: &str = "time_encoding.layers.layers.0";
@@ -53,7 +53,7 @@ pub struct Batch<'a> {
 pub struct Times<'a> {
     /// Diffusion step of every window, `[b]`.
     pub steps: &'a [usize],
-    /// Time of every frame as a fraction of its year, `[b, t]`; read with [`Position::Season`] and [`Fill::Anomaly`] alone.
+    /// Time of every frame as a fraction of its year, `[b, t]`; read with [`Position::Season`] and [`Fill::OptimalInterpolation`] alone.
     pub phases: &'a [f32],
 }
 
@@ -107,19 +107,16 @@ impl Stddm {
     }
 
     /// Fills the gaps of windows `[b, t, n]` whose frames lie at `phases` `[b, t]`, fractions of a year; read with
-    /// [`Fill::Anomaly`] alone.
+    /// [`Fill::OptimalInterpolation`] alone.
     ///
     /// # Errors
     /// When there are not as many phases as the fill needs, and what the engine says.
     pub fn condition(&self, frames: usize, phases: &[f32], values: &[f32], visible: &[bool]) -> Result<Condition> {
         let window = frames * self.nodes();
         let (mut filled, mut hidden) = (values.to_vec(), vec![0.0; values.len()]);
-        let mut fill = Vec::with_capacity(values.len());
-        for (i, start) in (0..values.len()).step_by(window).enumerate() {
-            let cells = start..start + window;
-            let phases = phases.get(i * frames..(i + 1) * frames);
-            fill.extend(self.fill(phases, &values[cells.clone()], &visible[cells])?);
-        }
+        let windows = values.par_chunks(window).zip(visible.par_chunks(window)).enumerate();
+        let of_window = |(i, (values, seen))| self.fill(phases.get(i * frames..(i + 1) * frames), values, seen);
+        let fill = windows.map(of_window).collect::<Result<Vec<_>>>()?.concat();
         for (i, fill) in fill.iter().enumerate().filter(|(i, _)| !visible[*i]) {
             (filled[i], hidden[i]) = (*fill, 1.0);
         }
@@ -130,19 +127,15 @@ impl Stddm {
 
     /// The fill of one window `[t, n]`.
     fn fill(&self, phases: Option<&[f32]>, values: &[f32], visible: &[bool]) -> Result<Vec<f32>> {
+        let refuse = |what: &str| Err(Error::Shape { op: "stddm", what: what.into() });
         Ok(match self.options.fill {
             Fill::Zero => vec![0.0; values.len()],
             Fill::VisibleMean => fill::visible_mean(self.nodes(), values, visible),
-            Fill::Anomaly => {
-                let refuse = |what: &str| Err(Error::Shape { op: "stddm", what: what.into() });
-                let Some(phases) = phases else {
-                    return refuse("phases: expected one for each frame of a window, found fewer");
-                };
-                if self.region.cycle.len() != self.nodes() * CYCLE {
-                    return refuse("the fill `anomaly` needs the annual cycle of every node, the region has none");
-                }
-                nearby_anomalies(&self.region.rows, &self.region.cycle, phases, values, visible)
-            }
+            Fill::OptimalInterpolation => match (phases, &self.region.interpolation) {
+                (Some(phases), Some(interpolation)) => interpolation.fill(phases, values, visible),
+                (None, _) => return refuse("phases: expected one for each frame of a window, found fewer"),
+                (_, None) => return refuse("the region was not made to fill by optimal interpolation"),
+            },
         })
     }
 
@@ -173,10 +166,11 @@ impl Stddm {
         let planes = self.planes(&condition, &self.noisy(clean, &noise, batch.times.steps)?)?;
         let scored = batch.observed.iter().zip(batch.visible).map(|(o, v)| if *o && !v { 1.0 } else { 0.0 });
         let mask = self.tensor(shape.dims(), &scored.collect::<Vec<f32>>())?;
-        self.loss_of(&planes, batch.times, &values, &mask)
+        let target = if self.options.departure { ops::sub(&values, &condition.fill)? } else { values };
+        self.loss_of(&planes, batch.times, &target, &mask)
     }
 
-    /// The masked squared error of the prediction from given planes.
+    /// The masked squared error of what the network gives for given planes.
     pub fn loss_of(&self, planes: &Tensor, times: Times<'_>, values: &Tensor, mask: &Tensor) -> Result<Tensor> {
         if self.fused {
             return self.spatial(&self.temporal(planes, times)?, Some((values, mask)));
@@ -194,7 +188,17 @@ impl Stddm {
         self.fused
     }
 
-    /// The prediction `[b, t, n]` from planes `[2, b, t, n]`.
+    /// The values `[b, t, n]` that a prediction of the network stands for.
+    pub(crate) fn complete(&self, predicted: Tensor, condition: &Condition) -> Result<Tensor> {
+        if !self.options.departure {
+            return Ok(predicted);
+        }
+        let values = ops::add(&predicted, &condition.fill)?;
+        let (low, high) = &self.region.bounds;
+        if self.options.clamp { ops::clamp(&values, low, high) } else { Ok(values) }
+    }
+
+    /// What the network gives, `[b, t, n]`, for planes `[2, b, t, n]`.
     pub fn predict(&self, planes: &Tensor, times: Times<'_>) -> Result<Tensor> {
         self.spatial(&self.temporal(planes, times)?, None)
     }
@@ -267,7 +271,7 @@ impl Stddm {
             residual: true,
             groups: self.options.groups,
             eps: EPS,
-            bounds: self.options.clamp.then(|| self.region.bounds.clone()),
+            bounds: (self.options.clamp && !self.options.departure).then(|| self.region.bounds.clone()),
         };
         Ok((weights, spatial))
     }
@@ -293,9 +297,15 @@ fn parameters(o: &Options) -> Builder {
         .linear("diffusion_embedding.projection2", [d, d], Init::linear(d));
     let builder = hsgnn::declare_embedding(tlt::declare(builder, BLOCK, d), "projection1", k, &o.region())
         .linear("mid_projection", [2 * d, d], Init::kaiming_normal(d))
-        .linear("output_projection", [1, d], Init::kaiming_normal(d))
         .add("spatial_encoding.weights_pool", [k, d, d], hsgnn::pool_init(k, d))
         .norm("gn", d);
+    let builder = match o.departure {
+        false => builder.linear("output_projection", [1, d], Init::kaiming_normal(d)),
+        // Nothing departs from the fill before it is learnt.
+        true => {
+            builder.add("output_projection.weight", [1, d], Init::Zeros).add("output_projection.bias", [1], Init::Zeros)
+        }
+    };
     let builder = match o.position {
         Position::None => builder,
         Position::Frame => builder.add(POSITION, [d, d], Init::linear(d)),

@@ -35,7 +35,7 @@ pub(super) struct Demo {
     #[arg(short, long, value_name = "DIR", default_value = "isobath-demo")]
     out: PathBuf,
     /// Passes over the training windows
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     epochs: usize,
     /// Samples of every missing cell
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -105,7 +105,7 @@ impl Demo {
                 train_frames: None,
                 heldout: None,
             },
-            model: Options { channels: 16, fill: Fill::Anomaly, ..Options::default() },
+            model: Options { channels: 16, fill: Fill::OptimalInterpolation, departure: true, ..Options::default() },
             train: config::Train {
                 window: 27,
                 // Clouds hide whole areas, so areas are what the model must learn to fill.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use isobath_engine::graph::Rows;
-use isobath_models::baselines::annual_cycle;
+use isobath_models::baselines::Variability;
 
 use super::netcdf::Field;
 use crate::{Error, Result};
@@ -118,6 +118,11 @@ impl SeaMask {
         self.nodes.is_empty()
     }
 
+    /// Row and column of each node.
+    pub fn places(&self) -> Vec<[u32; 2]> {
+        self.nodes.iter().map(|pixel| [pixel / self.width, pixel % self.width].map(|axis| axis as u32)).collect()
+    }
+
     /// Puts node values `[frames, nodes]` on the grid `[frames, height, width]`, `land` elsewhere.
     pub fn scatter<T: Copy>(&self, values: &[T], land: T) -> Vec<T> {
         let pixels = self.sea.len();
@@ -187,15 +192,15 @@ impl Series {
     }
 }
 
-/// Statistics of each node over the observed values of some frames, each `[nodes]`.
+/// Statistics of each node over the observed values of some frames, `[nodes]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
     /// Mean; 0 without data.
     pub mean: Vec<f32>,
     /// Standard deviation of the population; 1 without data.
     pub std: Vec<f32>,
-    /// Annual cycle, `[nodes, CYCLE]`, as [`annual_cycle`] gives it.
-    pub cycle: Vec<f32>,
+    /// Annual cycle and how the anomalies of nodes go together.
+    pub variability: Variability,
     /// Least value; 0 without data.
     pub low: Vec<f32>,
     /// Greatest value; 0 without data.
@@ -212,9 +217,9 @@ impl Statistics {
         let n = series.nodes;
         let cells = frames.start * n..frames.end * n;
         let phases = &series.phases[frames.clone()];
-        let cycle = annual_cycle(&series.values[cells.clone()], &series.observed[cells], phases);
+        let variability = Variability::learn(&series.values[cells.clone()], &series.observed[cells], phases);
         let zeros = || vec![0.0; n];
-        let mut statistics = Statistics { mean: zeros(), std: vec![1.0; n], cycle, low: zeros(), high: zeros() };
+        let mut statistics = Statistics { mean: zeros(), std: vec![1.0; n], variability, low: zeros(), high: zeros() };
         for node in 0..n {
             let cells = frames.clone().map(|frame| frame * n + node);
             let observed = cells.filter(|&cell| series.observed[cell]);

@@ -2,29 +2,25 @@
 
 use std::ops::Range;
 
-use isobath_engine::graph::Rows;
 use isobath_models::baselines::{
-    Climatology, Dineof, Season, annual_cycle, linear_interpolation, nearby_anomalies, persistence,
+    Climatology, Dineof, OptimalInterpolation, Season, Variability, linear_interpolation, persistence,
     seasonal_persistence, window_mean,
 };
 
 use super::{Estimate, timed};
-use crate::data::nodes::stencil;
 use crate::record::Record;
 
 /// Days between frames from which on a year of 8-day periods says no more than a year of months.
 const MONTHLY: f64 = 28.0;
 
 /// The baselines of a record, in the order of the table: climatology by month and, where the frames are less than a
-/// month apart, by 8-day period; linear interpolation in time; the mean of the window; DINEOF; the anomalies of nearby cells.
+/// month apart, by 8-day period; linear interpolation in time; the mean of the window; DINEOF; optimal interpolation.
 pub struct Baselines<'a> {
     record: &'a Record,
     climatologies: Vec<(&'static str, Season, Climatology)>,
     /// The level of each node, `[nodes]`.
     means: Vec<f32>,
-    /// The annual cycle of each node.
-    cycle: Vec<f32>,
-    graph: Rows,
+    interpolation: OptimalInterpolation,
 }
 
 impl<'a> Baselines<'a> {
@@ -47,8 +43,9 @@ impl<'a> Baselines<'a> {
             (name, season, Climatology::new(values, seen, season, &periods, &means))
         };
         let climatologies = seasons.into_iter().map(learn).collect();
-        let cycle = annual_cycle(values, seen, &record.series.phases[record.train.clone()]);
-        Baselines { record, climatologies, means, cycle, graph: stencil(&record.place.mask) }
+        let variability = Variability::learn(values, seen, &record.series.phases[record.train.clone()]);
+        let interpolation = OptimalInterpolation::new(variability, &record.place.mask.places());
+        Baselines { record, climatologies, means, interpolation }
     }
 
     /// The estimates of every cell of `frames` from the `visible` ones of these frames.
@@ -64,8 +61,8 @@ impl<'a> Baselines<'a> {
         estimates.push(timed("window mean", || window_mean(values, visible, means)));
         estimates.push(timed("DINEOF", || Dineof::default().fill(values, visible, means).values));
         let phases = &record.series.phases[frames];
-        let nearby = || nearby_anomalies(&self.graph, &self.cycle, phases, values, visible);
-        estimates.push(timed("nearby anomalies", nearby));
+        let interpolate = || self.interpolation.fill(phases, values, visible);
+        estimates.push(timed("optimal interpolation", interpolate));
         estimates
     }
 

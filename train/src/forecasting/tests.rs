@@ -2,7 +2,7 @@ use super::*;
 use crate::config::Decline;
 use crate::data::nodes::{SeaMask, Statistics};
 use crate::record::Scaling;
-use isobath_models::baselines::CYCLE;
+use isobath_models::baselines::Variability;
 use isobath_models::stimp::forecaster::Options;
 
 const NODES: usize = 6;
@@ -12,7 +12,7 @@ fn place() -> Place {
     let statistics = Statistics {
         mean: vec![0.1; NODES],
         std: vec![0.7; NODES],
-        cycle: vec![0.0; NODES * CYCLE],
+        variability: Variability::learn(&[0.0; NODES], &[false; NODES], &[0.0]),
         low: vec![-1.0; NODES],
         high: vec![1.0; NODES],
     };

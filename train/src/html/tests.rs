@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::data::nodes::{SeaMask, Statistics};
 use crate::record::Scaling;
-use isobath_models::baselines::CYCLE;
+use isobath_models::baselines::Variability;
 
 /// Two rows from south to north, three columns, land in the south-west.
 fn place() -> Place {
@@ -17,7 +17,7 @@ fn place() -> Place {
         statistics: Statistics {
             mean: nodes(),
             std: nodes(),
-            cycle: vec![0.0; 5 * CYCLE],
+            variability: Variability::learn(&nodes(), &[false; 5], &[0.0]),
             low: nodes(),
             high: nodes(),
         },

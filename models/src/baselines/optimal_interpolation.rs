@@ -1,0 +1,270 @@
+//! Optimal interpolation (Gandin 1963; Bretherton et al. 1976): the best linear estimate of a field from what is seen of it, its
+//! error and the covariance of its anomalies.
+//!
+//! With y the anomalies of the visible cells in units of their standard deviation, the estimate everywhere is C Mᵀ (M C Mᵀ + ε I)⁻¹ y,
+//! where M picks the visible cells. C = R ⊗ K: between nodes R as [`Variability`] learnt it, the leading modes and an
+//! isotropic rest, tapered to 0 over a few cells (Gaspari and Cohn 1999 say why), so that it is sparse and stays positive definite; between
+//! frames K = λ + (1 - λ) φ^lag, a level of the whole window and what persists from frame to frame. Conjugate gradients
+//! solve for all frames together; time and memory grow with the number of cells.
+
+use super::annual_cycle::{CYCLE, cycle_at, terms};
+use super::variability::{MODES, Variability};
+use rayon::prelude::*;
+
+// The numbers were chosen on hidden cells of the training frames of `chl_hawaii` and of the record of 2021 of `chl_vancouver`.
+
+/// Cells over which correlations are tapered.
+const RADIUS: f32 = 10.0;
+/// Taper below which a pair of nodes counts as uncorrelated.
+const NEGLIGIBLE: f32 = 0.02;
+/// Cells over which the correlation of what the modes leave falls to 1/e.
+const LOCAL: f32 = 10.0;
+/// λ: share of a window's variance in its level.
+const LEVEL: f32 = 0.3;
+/// ε: variance of the error of a value, against that of the anomalies.
+const ERROR: f32 = 0.1;
+/// Size of the residual, against that of y, at which the solution is good enough.
+const TOLERANCE: f64 = 3e-2;
+/// Most iterations.
+const ITERATIONS: usize = 300;
+/// Nodes that one task takes.
+const NODES_TOGETHER: usize = 64;
+
+/// Fills the gaps of windows on one region.
+pub struct OptimalInterpolation {
+    variability: Variability,
+    /// R in compressed rows: starts, `[n + 1]`.
+    offsets: Vec<usize>,
+    /// Correlated nodes.
+    neighbours: Vec<u32>,
+    /// Their correlations.
+    correlations: Vec<f32>,
+}
+
+/// What of a window is seen, `[n, t]`.
+struct Window {
+    /// Anomalies in standard deviations, 0 where nothing is visible.
+    anomalies: Vec<f32>,
+    /// 1 where a cell is visible.
+    visible: Vec<f32>,
+    frames: usize,
+}
+
+impl OptimalInterpolation {
+    /// For nodes at `places`, the row and the column of each on its grid.
+    ///
+    /// # Panics
+    /// When `variability` is of another number of nodes.
+    pub fn new(variability: Variability, places: &[[u32; 2]]) -> Self {
+        assert!(variability.complaint(places.len()).is_none(), "places: expected one for each node");
+        let lookup = Lookup::new(places);
+        let of_node = |node: usize| {
+            let near = lookup.near(places[node]).filter_map(move |(other, distance)| {
+                let taper = taper(distance / RADIUS);
+                (taper > NEGLIGIBLE).then_some((other, taper, distance))
+            });
+            near.map(|(other, taper, distance)| (other, taper * correlation(&variability.modes, node, other, distance)))
+                .collect::<Vec<_>>()
+        };
+        let rows: Vec<Vec<(usize, f32)>> = (0..places.len()).into_par_iter().map(of_node).collect();
+        let mut offsets = vec![0];
+        offsets.extend(rows.iter().scan(0, |sum, row| {
+            *sum += row.len();
+            Some(*sum)
+        }));
+        let entries = || rows.iter().flatten();
+        let neighbours = entries().map(|(other, _)| *other as u32).collect();
+        let correlations = entries().map(|(_, value)| *value).collect();
+        OptimalInterpolation { variability, offsets, neighbours, correlations }
+    }
+
+    /// The estimate of every cell of a window `[t, n]` at the times of year `phases` `[t]`, the visible ones too.
+    pub fn fill(&self, phases: &[f32], values: &[f32], visible: &[bool]) -> Vec<f32> {
+        let (nodes, frames) = (self.variability.nodes(), phases.len());
+        let terms: Vec<[f64; CYCLE]> = phases.iter().map(|phase| terms(*phase)).collect();
+        let cycle =
+            |node: usize, t: usize| cycle_at(&self.variability.cycle[node * CYCLE..][..CYCLE], &terms[t]) as f32;
+        let mut window = Window { anomalies: Vec::new(), visible: Vec::new(), frames };
+        for (node, std) in self.variability.std.iter().enumerate() {
+            for t in 0..frames {
+                let seen = visible[t * nodes + node] && *std > 0.0;
+                window.anomalies.push(if seen { (values[t * nodes + node] - cycle(node, t)) / std } else { 0.0 });
+                window.visible.push(f32::from(u8::from(seen)));
+            }
+        }
+        let estimate = self.covariance(&self.solve(&window), frames);
+        let at = |cell: usize| {
+            let (t, node) = (cell / nodes, cell % nodes);
+            cycle(node, t) + self.variability.std[node] * estimate[node * frames + t]
+        };
+        (0..values.len()).map(at).collect()
+    }
+
+    /// (M C Mᵀ + ε I)⁻¹ y, 0 where nothing is visible, by conjugate gradients (Hestenes and Stiefel 1952).
+    fn solve(&self, window: &Window) -> Vec<f32> {
+        let (mut solution, mut residual) = (vec![0.0; window.anomalies.len()], window.anomalies.clone());
+        let mut direction = residual.clone();
+        let mut size = dot(&residual, &residual);
+        let enough = size * TOLERANCE * TOLERANCE;
+        for _ in 0..ITERATIONS {
+            if size <= enough {
+                break;
+            }
+            let mut image = self.covariance(&direction, window.frames);
+            for ((image, direction), visible) in image.iter_mut().zip(&direction).zip(&window.visible) {
+                *image = visible * (*image + ERROR * direction);
+            }
+            let step = (size / dot(&direction, &image)) as f32;
+            solution.iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
+            residual.iter_mut().zip(&image).for_each(|(r, a)| *r -= step * a);
+            let before = size;
+            size = dot(&residual, &residual);
+            let keep = (size / before) as f32;
+            direction.iter_mut().zip(&residual).for_each(|(d, r)| *d = r + keep * *d);
+        }
+        solution
+    }
+
+    /// C x for x `[n, t]`.
+    fn covariance(&self, x: &[f32], frames: usize) -> Vec<f32> {
+        let mut out = vec![0.0; x.len()];
+        let chunk = NODES_TOGETHER * frames;
+        out.par_chunks_mut(chunk).enumerate().for_each(|(chunk, out)| {
+            for (i, out) in out.chunks_mut(frames).enumerate() {
+                let node = chunk * NODES_TOGETHER + i;
+                let row = self.offsets[node]..self.offsets[node + 1];
+                for (other, correlation) in self.neighbours[row.clone()].iter().zip(&self.correlations[row]) {
+                    let x = &x[*other as usize * frames..][..frames];
+                    out.iter_mut().zip(x).for_each(|(out, x)| *out += correlation * x);
+                }
+                between_frames(out, self.variability.persistence);
+            }
+        });
+        out
+    }
+}
+
+/// K x in place for the frames of one node. φ^lag sums what comes from before and what comes from after, each of them from one
+/// frame to the next.
+fn between_frames(x: &mut [f32], persistence: f32) {
+    let level = LEVEL * x.iter().sum::<f32>();
+    let mut after = vec![0.0; x.len()];
+    let mut carried = 0.0;
+    for (after, x) in after.iter_mut().zip(x.iter()).rev() {
+        *after = carried;
+        carried = persistence * (carried + x);
+    }
+    let mut before = 0.0;
+    for (x, after) in x.iter_mut().zip(after) {
+        let own = *x;
+        *x = level + (1.0 - LEVEL) * (before + own + after);
+        before = persistence * (before + own);
+    }
+}
+
+/// The correlation of two nodes so many cells apart: that of the modes, and of the rest an isotropic one.
+fn correlation(modes: &[f32], a: usize, b: usize, distance: f32) -> f32 {
+    let (a, b) = (&modes[a * MODES..][..MODES], &modes[b * MODES..][..MODES]);
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let rest = |a: &[f32]| (1.0 - product(a, a)).max(0.0).sqrt();
+    product(a, b) + rest(a) * rest(b) * (-distance / LOCAL).exp()
+}
+
+/// A correlation that is 0 from distance 1 on and positive definite in the plane (Wendland 1995, ψ(3, 1)).
+fn taper(distance: f32) -> f32 {
+    let left = (1.0 - distance).max(0.0);
+    left.powi(4) * (4.0 * distance + 1.0)
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum()
+}
+
+/// The nodes of a grid by their pixel.
+struct Lookup {
+    height: u32,
+    width: u32,
+    /// Node of every pixel, or none.
+    nodes: Vec<u32>,
+}
+
+impl Lookup {
+    const NONE: u32 = u32::MAX;
+
+    fn new(places: &[[u32; 2]]) -> Self {
+        let end = |axis: usize| places.iter().map(|place| place[axis] + 1).max().unwrap_or(0);
+        let (height, width) = (end(0), end(1));
+        let mut nodes = vec![Self::NONE; (height * width) as usize];
+        places.iter().enumerate().for_each(|(node, [r, c])| nodes[(r * width + c) as usize] = node as u32);
+        Lookup { height, width, nodes }
+    }
+
+    /// The nodes in the box of the taper round a place, with their distance from it in cells.
+    fn near(&self, [row, column]: [u32; 2]) -> impl Iterator<Item = (usize, f32)> {
+        let reach = RADIUS as u32;
+        let rows = row.saturating_sub(reach)..(row + reach + 1).min(self.height);
+        let columns = column.saturating_sub(reach)..(column + reach + 1).min(self.width);
+        let pixels = rows.flat_map(move |r| columns.clone().map(move |c| (r, c)));
+        pixels.filter_map(move |(r, c)| {
+            let node = self.nodes[(r * self.width + c) as usize];
+            let distance = (r.abs_diff(row) as f32).hypot(c.abs_diff(column) as f32);
+            (node != Self::NONE).then_some((node as usize, distance))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes in a row, without modes: correlated by distance alone.
+    fn row(nodes: u32, persistence: f32) -> OptimalInterpolation {
+        let n = nodes as usize;
+        let cycle = (0..n).flat_map(|node| [node as f32, 0.5, 0.0, 0.0, 0.0]).collect();
+        let variability = Variability { cycle, std: vec![2.0; n], modes: vec![0.0; n * MODES], persistence };
+        OptimalInterpolation::new(variability, &(0..nodes).map(|c| [0, c]).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn one_value_spreads_by_its_correlation() {
+        let filled = row(12, 0.0).fill(&[0.25], &[1.5 + 3.0; 12], &std::array::from_fn::<_, 12, _>(|i| i == 1));
+        let cycle = |node: usize| node as f32 + 0.5;
+        for (node, filled) in filled.into_iter().enumerate() {
+            let distance = node.abs_diff(1) as f32;
+            let correlation = taper(distance / RADIUS) * (-distance / LOCAL).exp();
+            let kept = if taper(distance / RADIUS) > NEGLIGIBLE { correlation } else { 0.0 };
+            let expected = cycle(node) + 3.0 * kept / (1.0 + ERROR);
+            assert!((filled - expected).abs() < 1e-5, "node {node}: {filled}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn frames_share_a_level_and_what_persists() {
+        let (phases, values) = ([0.0; 3], [4.0, 0.0, 0.0]);
+        let filled = row(1, 0.5).fill(&phases, &values, &[true, false, false]);
+        for (lag, filled) in filled.into_iter().enumerate() {
+            let between = LEVEL + (1.0 - LEVEL) * 0.5f32.powi(lag as i32);
+            assert!((filled - 4.0 * between / (1.0 + ERROR)).abs() < 1e-5, "lag {lag}: {filled}");
+        }
+    }
+
+    #[test]
+    fn the_solution_solves() {
+        let interpolation = row(30, 0.3);
+        let visible: Vec<f32> = (0..150).map(|i| f32::from(u8::from(i % 7 < 3))).collect();
+        let anomalies = visible.iter().enumerate().map(|(i, v)| v * (i as f32 * 1.3).sin()).collect();
+        let window = Window { anomalies, visible, frames: 5 };
+        let solution = interpolation.solve(&window);
+        let image = interpolation.covariance(&solution, 5);
+        let cells = solution.iter().zip(&image).zip(window.anomalies.iter().zip(&window.visible));
+        let left: Vec<f32> = cells.map(|((x, c), (y, v))| v * (c + ERROR * x) - y).collect();
+        assert!(dot(&left, &left) <= 1.1 * TOLERANCE.powi(2) * dot(&window.anomalies, &window.anomalies));
+        assert!(solution.iter().zip(&window.visible).all(|(x, v)| *v == 1.0 || *x == 0.0));
+    }
+
+    #[test]
+    fn without_data_the_cycle_is_all() {
+        let filled = row(3, 0.3).fill(&[0.25, 0.75], &[9.0; 6], &[false; 6]);
+        assert!(filled.iter().zip([0.5, 1.5, 2.5, -0.5, 0.5, 1.5]).all(|(a, b)| (a - b).abs() < 1e-6), "{filled:?}");
+    }
+}
