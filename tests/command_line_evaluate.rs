@@ -15,7 +15,7 @@ const SETTINGS: &str = "[model]\nchannels = 4\nprototypes = 2\nsteps = 5\n\
     [train]\nwindow = 6\nbatch = 4\nepochs = 1\n[impute]\nsamples = 3\n";
 const DATA: &str = "--data sst.nc --var surface_temperature";
 const BASELINES: [&str; 5] =
-    ["monthly climatology", "linear interpolation", "window mean", "DINEOF", "nearby anomalies"];
+    ["monthly climatology", "linear interpolation", "window mean", "DINEOF", "optimal interpolation"];
 
 fn isobath(folder: &Path, line: &str) -> std::process::Output {
     let program =

@@ -1,5 +1,7 @@
 //! Filling the gaps of a whole record, window by window, with several samples.
 
+mod spread;
+
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,6 +17,7 @@ use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::Trained;
 use crate::{Error, Result, interrupt};
+use spread::Errors;
 
 /// What the flag of a cell means, in the order of its values.
 pub const ORIGINS: [&str; 3] = ["land", "imputed", "observed"];
@@ -80,10 +83,15 @@ fn draw(
     let (nodes, cells, samples) = (series.nodes, series.values.len(), settings.samples);
     let mut sums = vec![0.0f32; samples * cells];
     let mut weights = vec![0.0f32; series.frames];
+    let errors = Errors::of(trained, settings.spread, settings.seed);
     for (i, &start) in starts.iter().enumerate() {
         let range = start * nodes..(start + window) * nodes;
         let before = before + (i * trained.config.model.steps * samples) as u64;
-        let drawn = window_samples(trained, settings, series, visible, start..start + window, (progress, before))?;
+        let frames = start..start + window;
+        let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (progress, before))?;
+        if let Some(errors) = &errors {
+            errors.add(&mut drawn, frames, &visible[range.clone()]);
+        }
         for frame in 0..window {
             let weight = blend_weight(settings.blend, frame, window);
             weights[start + frame] += weight;
@@ -138,7 +146,12 @@ fn window_samples(
 pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frames: Range<usize>) -> Result<Vec<f32>> {
     let settings = &trained.config.impute;
     let mut progress = Progress::new("imputing", (trained.config.model.steps * settings.samples) as u64, 0);
-    window_samples(trained, settings, series, visible, frames, (&mut progress, 0))
+    let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut progress, 0))?;
+    if let Some(errors) = Errors::of(trained, settings.spread, settings.seed) {
+        let cells = frames.start * series.nodes..frames.end * series.nodes;
+        errors.add(&mut drawn, frames, &visible[cells]);
+    }
+    Ok(drawn)
 }
 
 fn blend_weight(blend: Blend, frame: usize, window: usize) -> f32 {

@@ -3,22 +3,20 @@
 //!
 //! With y the anomalies of the visible cells in units of their standard deviation, the estimate everywhere is C Mᵀ (M C Mᵀ + ε I)⁻¹ y,
 //! where M picks the visible cells. C = R ⊗ K: between nodes R as [`Variability`] learnt it, the leading modes and an
-//! isotropic rest, tapered to 0 over a few cells (Gaspari and Cohn 1999 say why), so that it is sparse and stays positive definite; between
-//! frames K = λ + (1 - λ) φ^lag, a level of the whole window and what persists from frame to frame. Conjugate gradients
-//! solve for all frames together; time and memory grow with the number of cells.
+//! independent rest, times a [`Taper`] to 0 over a few cells (Gaspari and Cohn 1999 say why); between frames
+//! K = λ + (1 - λ) φ^lag, a level of the whole window and what persists from frame to frame. Conjugate gradients solve for all
+//! frames together; time and memory grow with the number of cells.
+
+mod errors;
+mod taper;
 
 use super::annual_cycle::{CYCLE, cycle_at, terms};
 use super::variability::{MODES, Variability};
 use rayon::prelude::*;
+use taper::Taper;
 
 // The numbers were chosen on hidden cells of the training frames of `chl_hawaii` and of the record of 2021 of `chl_vancouver`.
 
-/// Cells over which correlations are tapered.
-const RADIUS: f32 = 10.0;
-/// Taper below which a pair of nodes counts as uncorrelated.
-const NEGLIGIBLE: f32 = 0.02;
-/// Cells over which the correlation of what the modes leave falls to 1/e.
-const LOCAL: f32 = 10.0;
 /// λ: share of a window's variance in its level.
 const LEVEL: f32 = 0.3;
 /// ε: variance of the error of a value, against that of the anomalies.
@@ -33,6 +31,9 @@ const NODES_TOGETHER: usize = 64;
 /// Fills the gaps of windows on one region.
 pub struct OptimalInterpolation {
     variability: Variability,
+    /// Row and column of each node.
+    places: Vec<[u32; 2]>,
+    taper: Taper,
     /// R in compressed rows: starts, `[n + 1]`.
     offsets: Vec<usize>,
     /// Correlated nodes.
@@ -57,14 +58,11 @@ impl OptimalInterpolation {
     /// When `variability` is of another number of nodes.
     pub fn new(variability: Variability, places: &[[u32; 2]]) -> Self {
         assert!(variability.complaint(places.len()).is_none(), "places: expected one for each node");
+        let taper = Taper::new();
         let lookup = Lookup::new(places);
         let of_node = |node: usize| {
-            let near = lookup.near(places[node]).filter_map(move |(other, distance)| {
-                let taper = taper(distance / RADIUS);
-                (taper > NEGLIGIBLE).then_some((other, taper, distance))
-            });
-            near.map(|(other, taper, distance)| (other, taper * correlation(&variability.modes, node, other, distance)))
-                .collect::<Vec<_>>()
+            let near = taper.offsets().filter_map(|(offset, taper)| Some((lookup.node(places[node], offset)?, taper)));
+            near.map(|(other, taper)| (other, taper * correlation(&variability.modes, node, other))).collect()
         };
         let rows: Vec<Vec<(usize, f32)>> = (0..places.len()).into_par_iter().map(of_node).collect();
         let mut offsets = vec![0];
@@ -75,7 +73,7 @@ impl OptimalInterpolation {
         let entries = || rows.iter().flatten();
         let neighbours = entries().map(|(other, _)| *other as u32).collect();
         let correlations = entries().map(|(_, value)| *value).collect();
-        OptimalInterpolation { variability, offsets, neighbours, correlations }
+        OptimalInterpolation { variability, places: places.to_vec(), taper, offsets, neighbours, correlations }
     }
 
     /// The estimate of every cell of a window `[t, n]` at the times of year `phases` `[t]`, the visible ones too.
@@ -162,18 +160,15 @@ fn between_frames(x: &mut [f32], persistence: f32) {
     }
 }
 
-/// The correlation of two nodes so many cells apart: that of the modes, and of the rest an isotropic one.
-fn correlation(modes: &[f32], a: usize, b: usize, distance: f32) -> f32 {
+/// The correlation of two nodes before the taper: what the modes explain, and of the rest all that the taper lets pass.
+fn correlation(modes: &[f32], a: usize, b: usize) -> f32 {
     let (a, b) = (&modes[a * MODES..][..MODES], &modes[b * MODES..][..MODES]);
-    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    let rest = |a: &[f32]| (1.0 - product(a, a)).max(0.0).sqrt();
-    product(a, b) + rest(a) * rest(b) * (-distance / LOCAL).exp()
+    a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>() + rest(a) * rest(b)
 }
 
-/// A correlation that is 0 from distance 1 on and positive definite in the plane (Wendland 1995, ψ(3, 1)).
-fn taper(distance: f32) -> f32 {
-    let left = (1.0 - distance).max(0.0);
-    left.powi(4) * (4.0 * distance + 1.0)
+/// What a node's modes leave of its standard deviation.
+fn rest(modes: &[f32]) -> f32 {
+    (1.0 - modes.iter().map(|mode| mode * mode).sum::<f32>()).max(0.0).sqrt()
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -199,26 +194,21 @@ impl Lookup {
         Lookup { height, width, nodes }
     }
 
-    /// The nodes in the box of the taper round a place, with their distance from it in cells.
-    fn near(&self, [row, column]: [u32; 2]) -> impl Iterator<Item = (usize, f32)> {
-        let reach = RADIUS as u32;
-        let rows = row.saturating_sub(reach)..(row + reach + 1).min(self.height);
-        let columns = column.saturating_sub(reach)..(column + reach + 1).min(self.width);
-        let pixels = rows.flat_map(move |r| columns.clone().map(move |c| (r, c)));
-        pixels.filter_map(move |(r, c)| {
-            let node = self.nodes[(r * self.width + c) as usize];
-            let distance = (r.abs_diff(row) as f32).hypot(c.abs_diff(column) as f32);
-            (node != Self::NONE).then_some((node as usize, distance))
-        })
+    /// The node so many rows and columns from a place, if there is one.
+    fn node(&self, [row, column]: [u32; 2], [down, right]: [i32; 2]) -> Option<usize> {
+        let (row, column) = (row.checked_add_signed(down)?, column.checked_add_signed(right)?);
+        let inside = row < self.height && column < self.width;
+        let node = *self.nodes.get(inside.then_some((row * self.width + column) as usize)?)?;
+        (node != Self::NONE).then_some(node as usize)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Nodes in a row, without modes: correlated by distance alone.
-    fn row(nodes: u32, persistence: f32) -> OptimalInterpolation {
+    pub(super) fn row(nodes: u32, persistence: f32) -> OptimalInterpolation {
         let n = nodes as usize;
         let cycle = (0..n).flat_map(|node| [node as f32, 0.5, 0.0, 0.0, 0.0]).collect();
         let variability = Variability { cycle, std: vec![2.0; n], modes: vec![0.0; n * MODES], persistence };
@@ -230,10 +220,7 @@ mod tests {
         let filled = row(12, 0.0).fill(&[0.25], &[1.5 + 3.0; 12], &std::array::from_fn::<_, 12, _>(|i| i == 1));
         let cycle = |node: usize| node as f32 + 0.5;
         for (node, filled) in filled.into_iter().enumerate() {
-            let distance = node.abs_diff(1) as f32;
-            let correlation = taper(distance / RADIUS) * (-distance / LOCAL).exp();
-            let kept = if taper(distance / RADIUS) > NEGLIGIBLE { correlation } else { 0.0 };
-            let expected = cycle(node) + 3.0 * kept / (1.0 + ERROR);
+            let expected = cycle(node) + 3.0 * Taper::new().at([0, node as i32 - 1]) / (1.0 + ERROR);
             assert!((filled - expected).abs() < 1e-5, "node {node}: {filled}, expected {expected}");
         }
     }

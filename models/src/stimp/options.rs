@@ -161,6 +161,11 @@ impl Options {
         }
     }
 
+    /// The published sizes, with gaps filled by optimal interpolation, from which the network learns to depart.
+    pub fn interpolating() -> Self {
+        Options { fill: Fill::OptimalInterpolation, departure: true, ..Options::published() }
+    }
+
     /// The paper's equations at the same sizes, with 8 heads.
     pub fn paper() -> Self {
         Options {

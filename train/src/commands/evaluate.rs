@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::report::{self, Pages};
 use super::{hide, history};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Spread};
 use crate::data::heldout::HeldOut;
 use crate::evaluating::{Filling, Row};
 use crate::html::{Report, View};
@@ -18,7 +18,7 @@ use crate::record::Record;
 use crate::trained::{self, Trained};
 use crate::{Error, Result, evaluating, imputing};
 
-/// Score a trained model on hidden cells, beside climatology, linear interpolation, window mean, DINEOF and nearby anomalies
+/// Score a trained model on hidden cells, beside climatology, linear interpolation, window mean, DINEOF and optimal interpolation
 #[derive(Args)]
 #[command(group = ArgGroup::new("cells").required(true).args(["heldout", "hide"]),
     after_help = "Examples:\n  \
@@ -55,6 +55,9 @@ pub(super) struct Evaluate {
     /// Samples of every missing cell
     #[arg(long, value_name = "N", requires = "weights")]
     samples: Option<usize>,
+    /// What the samples of a cell differ by [default: as the weights were configured]
+    #[arg(long, value_name = "SPREAD", requires = "weights")]
+    spread: Option<Spread>,
     /// Seed of the cells of --hide and of the samples
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -201,6 +204,7 @@ impl Evaluate {
     fn adjusted(&self, mut trained: Trained) -> Result<Trained> {
         let config = &mut trained.config;
         config.impute.samples = self.samples.unwrap_or(config.impute.samples);
+        config.impute.spread = self.spread.unwrap_or(config.impute.spread);
         config.impute.seed = self.seed.unwrap_or(config.impute.seed);
         config.data.variable = self.var.clone().unwrap_or(std::mem::take(&mut config.data.variable));
         config.check()?;

@@ -8,6 +8,7 @@ use isobath_engine::Device;
 
 use super::report::Pages;
 use super::{history, report};
+use crate::config::Spread;
 use crate::data::atomic;
 use crate::html::Report;
 use crate::imputing::{self, Filled};
@@ -36,6 +37,9 @@ pub(super) struct Impute {
     /// Samples of every missing cell
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
+    /// What the samples of a cell differ by [default: as the weights were configured]
+    #[arg(long, value_name = "SPREAD")]
+    spread: Option<Spread>,
     /// Seed of the samples
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -51,6 +55,7 @@ impl Impute {
         let started = Instant::now();
         let mut trained = Trained::load(&self.weights, device)?;
         trained.config.impute.samples = self.samples.unwrap_or(trained.config.impute.samples);
+        trained.config.impute.spread = self.spread.unwrap_or(trained.config.impute.spread);
         trained.config.impute.seed = self.seed.unwrap_or(trained.config.impute.seed);
         trained.config.data.variable = self.var.clone().unwrap_or(trained.config.data.variable);
         trained.config.check()?;

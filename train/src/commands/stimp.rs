@@ -48,7 +48,7 @@ pub(super) struct Stimp {
     /// Train on the first N frames and score on the others [default: three quarters]
     #[arg(long, value_name = "N")]
     train_frames: Option<usize>,
-    /// Passes of the imputer over its windows [default: 500]
+    /// Passes of the imputer over its windows [default: 60]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Fraction of the observed cells that each of its steps hides [default: 0.1, as published for forecasts]
@@ -63,7 +63,8 @@ pub(super) struct Stimp {
     /// Probability with which the interval holds the truth
     #[arg(long, value_name = "LEVEL", default_value_t = 0.9)]
     interval: f64,
-    /// TOML file of settings of the imputer; options given here come before it
+    /// TOML file of settings of the imputer; options given here come before it [default: started from optimal interpolation,
+    /// with its errors between the data sets]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// TOML file of settings of the forecasters; options given here come before it
@@ -157,7 +158,8 @@ impl Stimp {
     /// The settings of both models, with what the record decides.
     fn settings(&self) -> Result<(Config, forecasting::Config)> {
         expect_level(self.interval)?;
-        let mut imputing = self.config.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+        let given = self.config.as_deref().map(Config::read).transpose()?;
+        let mut imputing = given.unwrap_or_else(Config::interpolating);
         let read = self.forecaster_config.as_deref().map(forecasting::Config::read).transpose()?;
         let mut forecasting = read.unwrap_or_default();
         let named = |error: Error| match error {
