@@ -86,6 +86,22 @@ fn positions_have_it_too() -> Result<()> {
 }
 
 #[test]
+fn a_departure_from_the_fill_starts_at_nothing_and_has_it_too() -> Result<()> {
+    let options = || Options { clamp: false, ..small(Options::interpolating()) };
+    let fresh = model(options(), DType::F64)?;
+    let (w, cells) = (window(), FRAMES * NODES);
+    let (phases, values, visible) = (&PHASES[..FRAMES], &w.values[..cells], &w.visible[..cells]);
+    let fill = fresh.condition(FRAMES, phases, values, visible)?.fill.to_f64()?;
+    let sample = impute(&fresh, phases, values, visible, 1, 3, &mut |_| true)?.unwrap_or_default();
+    assert!(fill.iter().zip(&sample).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-6));
+
+    let mut learnt = model(options(), DType::F64)?;
+    let weights: Vec<f32> = (0..learnt.options().channels).map(|i| (i as f32 * 1.7).sin()).collect();
+    learnt.parameters.set("output_projection.weight", &weights)?;
+    checked(learnt).check(1e-6)
+}
+
+#[test]
 fn hidden_values_play_no_part_in_any_fill() -> Result<()> {
     for fill in [Fill::VisibleMean, Fill::Zero, Fill::OptimalInterpolation] {
         let model = model(Options { fill, ..small(Options::published()) }, DType::F32)?;

@@ -43,3 +43,24 @@ fn windows_in_which_nothing_is_observed_do_no_harm() {
     let filled = isobath_train::data::netcdf::read(&folder.join("filled.nc"), "sst").expect("a field").values;
     assert!(filled.iter().all(|value| value.is_finite()), "{filled:?}");
 }
+
+#[test]
+fn the_errors_of_interpolation_spread_samples_round_the_same_mean() {
+    let place = workplace();
+    let folder = place.path();
+    let gappy = |cell: usize| if cell % 5 == 2 { f32::NAN } else { wave(cell) };
+    write(&folder.join("sst.nc"), NcWriteFormat::Classic, &[("sst", "time lat lon", &gappy)]);
+    succeeds(folder, &format!("{TRAIN} --data sst.nc --var sst"));
+    let impute = "impute --data sst.nc --weights run --samples 6";
+    succeeds(folder, &format!("{impute} -o own.nc"));
+    succeeds(folder, &format!("{impute} --spread interpolation -o wide.nc"));
+    let settings = std::fs::read_to_string(folder.join("wide.toml")).expect("settings");
+    assert!(settings.contains("spread = \"interpolation\""), "{settings}");
+    let read = |file: &str, variable: &str| {
+        isobath_train::data::netcdf::read(&folder.join(file), variable).expect("a field").values
+    };
+    let (own, wide) = (read("own.nc", "sst_mean"), read("wide.nc", "sst_mean"));
+    assert!(own.iter().zip(&wide).all(|(a, b)| (a - b).abs() < 1e-4), "{own:?} {wide:?}");
+    let variance = |file: &str| read(file, "sst_std").iter().map(|std| std * std).sum::<f32>();
+    assert!(variance("wide.nc") > variance("own.nc"), "{} {}", variance("wide.nc"), variance("own.nc"));
+}
