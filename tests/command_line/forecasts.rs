@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::{bits, isobath, refuses, succeeds, workplace};
 
+mod baselines;
+
 const MONTHS: usize = 36;
 const CELLS: usize = 12;
 const FORECASTERS: &str = "[model]\nframes = 6\nhorizon = 3\nchannels = 4\nprototypes = 2\n\

@@ -138,17 +138,26 @@ fn split(frames: &Range<usize>, config: &Config) -> Result<(Vec<usize>, Vec<usiz
     Ok((training, validation))
 }
 
+/// An error unless there are frames to forecast, fewer than the `record` has.
+///
+/// # Errors
+/// [`Error::Input`] with the numbers.
+pub fn expect_horizon(horizon: usize, record: usize) -> Result<()> {
+    match (1..record).contains(&horizon) {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "horizon: expected at least 1 and less than the {record} frames of the record, found {horizon}"
+        ))),
+    }
+}
+
 /// An error unless window, horizon and validation frames fit into `train` of the `record` frames that there are.
 ///
 /// # Errors
 /// [`Error::Input`] with the numbers.
 pub fn expect_room(config: &Config, train: usize, record: usize) -> Result<()> {
     let (window, horizon) = (config.model.frames, config.model.horizon);
-    if horizon >= record {
-        return Err(Error::Input(format!(
-            "horizon: expected less than the {record} frames of the record, found {horizon}"
-        )));
-    }
+    expect_horizon(horizon, record)?;
     let validation = config.validation_frames(train);
     let needed = window + horizon + validation;
     if needed > train {

@@ -11,6 +11,7 @@ use super::report::Pages;
 use super::{history, report};
 use crate::config::Data;
 use crate::data::rhythm::Rhythm;
+use crate::forecasting::scoring::LEVEL;
 use crate::forecasting::{Bounds, Ensemble, Imputer, Product};
 use crate::html::Report;
 use crate::progress::Progress;
@@ -18,14 +19,20 @@ use crate::record::Record;
 use crate::trained;
 use crate::{Error, Result};
 
+mod baseline;
+
+pub(super) use baseline::Method;
+
 /// Forecast the frames that follow a record, with an interval
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc\n  \
-    isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc --report forecast.html\n\n\
+    isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc --report forecast.html\n  \
+    isobath forecast --data chl.nc --var chlor_a --method climatology --horizon 12 -o forecast.nc\n\n\
     forecast.nc holds the forecast under the variable's name at the dates of the frames to come, the ends of the interval \
     as _low and _high, and the standard deviations within and between the imputed data sets and in total as _std_within, \
-    _std_between and _std_total; the last three are of log10 values where the models work on those."
+    _std_between and _std_total; the last three are of log10 values where the models work on those. A baseline gives the forecast alone; it \
+    needs neither --weights nor --forecasters, and sees nothing after --after."
 )]
 pub(super) struct Forecast {
     /// NetCDF file on the grid on which the models were trained
@@ -34,21 +41,27 @@ pub(super) struct Forecast {
     /// Name of the variable [default: the one that trained]
     #[arg(long, value_name = "NAME")]
     pub(super) var: Option<String>,
+    /// What forecasts: the models, or a baseline that needs no training
+    #[arg(long, value_enum, default_value = "stimp")]
+    pub(super) method: Method,
     /// Weights of the imputer, or the folder of its training
     #[arg(long, value_name = "PATH")]
-    pub(super) weights: PathBuf,
+    pub(super) weights: Option<PathBuf>,
     /// Folder of `isobath train forecaster`
     #[arg(long, value_name = "DIR")]
-    pub(super) forecasters: PathBuf,
+    pub(super) forecasters: Option<PathBuf>,
+    /// For a baseline without weights: learn the climatology from the first N frames [default: all before the forecast]
+    #[arg(long, value_name = "N", conflicts_with = "weights")]
+    pub(super) train_frames: Option<usize>,
     /// Frames to forecast [default: all that the forecasters give]
     #[arg(long, value_name = "N")]
     pub(super) horizon: Option<usize>,
     /// Last frame that the forecast sees: a date such as 2019-12-31, or a number from 0 [default: the last one]
     #[arg(long, value_name = "DATE|FRAME")]
     pub(super) after: Option<String>,
-    /// Probability with which the interval of Rubin's rules holds the truth
-    #[arg(long, value_name = "LEVEL", default_value_t = 0.9)]
-    pub(super) interval: f64,
+    /// Probability with which the interval of Rubin's rules holds the truth [default: 0.9]
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) interval: Option<f64>,
     /// Instead, the published band: the mean and one standard deviation between forecasters to either side
     #[arg(long, conflicts_with = "interval")]
     pub(super) band: bool,
@@ -60,6 +73,13 @@ pub(super) struct Forecast {
     pub(super) out: PathBuf,
     #[command(flatten)]
     pub(super) pages: Pages,
+}
+
+/// Where the models of a forecast are.
+#[derive(Clone, Copy)]
+pub(super) struct Models<'a> {
+    pub(super) weights: &'a Path,
+    pub(super) forecasters: &'a Path,
 }
 
 /// Reads a record where the imputer was trained, with a frame for every step, and says what it is; `var` comes before the
@@ -83,26 +103,75 @@ pub(super) fn expect_level(level: f64) -> Result<()> {
 impl Forecast {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let started = Instant::now();
-        let imputer = Imputer::load(&self.weights, device)?;
-        let ensemble = Ensemble::load(&self.forecasters, &imputer, device)?;
-        self.expect_own_output()?;
-        report::expect_writable(&self.out)?;
-        self.pages.expect_writable()?;
-        let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer)?;
-        let outlook = self.write(&imputer, &ensemble, &record, rhythm)?;
-        if self.pages.wanted() {
-            let mut page = self.page(&imputer, &ensemble, &record, &outlook)?;
-            page.facts.splice(0..0, report::facts(device, started));
-            self.pages.write(&page)?;
-        }
+        let outlook = match self.method {
+            Method::Stimp => self.run_models(device, started)?,
+            _ => {
+                self.expect_baseline()?;
+                self.run_baseline(device, started)?
+            }
+        };
         let (dates, out) = (outlook.dates(), self.out.display());
         println!("forecast {} frames, {} to {}; wrote {out}", dates.len(), dates[0], dates[dates.len() - 1]);
         Ok(())
     }
 
+    /// Forecasts by the ensemble.
+    fn run_models(&self, device: &Device, started: Instant) -> Result<Outlook> {
+        let models = self.models()?;
+        let imputer = Imputer::load(models.weights, device)?;
+        let ensemble = Ensemble::load(models.forecasters, &imputer, device)?;
+        self.expect_writable()?;
+        let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer)?;
+        let outlook = self.write(models, &imputer, &ensemble, &record, rhythm)?;
+        if self.pages.wanted() {
+            let mut page = self.page(models, &imputer, &ensemble, &record, &outlook)?;
+            page.facts.splice(0..0, report::facts(device, started));
+            self.pages.write(&page)?;
+        }
+        Ok(outlook)
+    }
+
+    /// Where the models are.
+    fn models(&self) -> Result<Models<'_>> {
+        let missing = |option: &str, what: &str| {
+            Error::Input(format!(
+                "{option}: expected {what} for --method stimp, found none; a baseline such as --method climatology \
+                 needs none"
+            ))
+        };
+        if self.train_frames.is_some() {
+            return Err(Error::Input(
+                "--train-frames: the weights say which frames trained; it is for baselines".into(),
+            ));
+        }
+        let forecasters = self.forecasters.as_deref();
+        let forecasters =
+            forecasters.ok_or_else(|| missing("--forecasters", "the folder of `isobath train forecaster`"))?;
+        let weights =
+            self.weights.as_deref().ok_or_else(|| missing("--weights", "weights of `isobath train stddm`"))?;
+        Ok(Models { weights, forecasters })
+    }
+
+    /// An error when an option is there that only the models heed.
+    fn expect_baseline(&self) -> Result<()> {
+        let given = [
+            ("--forecasters", self.forecasters.is_some(), "needs no forecasters"),
+            ("--interval", self.interval.is_some(), "gives no interval"),
+            ("--band", self.band, "gives no band"),
+        ];
+        match given.iter().find(|(_, given, _)| *given) {
+            None => Ok(()),
+            Some((option, _, why)) => {
+                let name = self.method.name();
+                Err(Error::Input(format!("{option}: {name} {why}; leave it out, or forecast with --method stimp")))
+            }
+        }
+    }
+
     /// What the report says.
     fn page<'a>(
         &self,
+        models: Models,
         imputer: &Imputer,
         ensemble: &Ensemble,
         record: &'a Record,
@@ -110,7 +179,8 @@ impl Forecast {
     ) -> Result<Report<'a>> {
         let mut page = Report::of(record);
         let dates = outlook.dates();
-        let (members, bounds) = (ensemble.members.len(), outlook::bounds_name(self.bounds(ensemble.members.len())?));
+        let (members, bounds) =
+            (ensemble.members.len(), outlook::bounds_name(self.bounds(models, ensemble.members.len())?));
         page.title = format!("{}, forecast", page.title);
         page.lead = format!(
             "{} to {}, {} frames, forecast from what was observed before by {members} models, each trained on gaps filled \
@@ -120,42 +190,40 @@ impl Forecast {
             dates.len()
         );
         page.views = vec![outlook.view()];
-        page.loss = vec![outlook::curve(ensemble, &self.forecasters)];
+        page.loss = vec![outlook::curve(ensemble, models.forecasters)];
         page.config = Some(outlook::settings(imputer, ensemble)?);
         page.facts = outlook::facts(ensemble, record, &page.score_units);
         page.facts.push(("Interval".into(), bounds));
         page.facts.push(("Data".into(), self.data.display().to_string()));
-        page.facts.push(("Weights".into(), trained::file(&self.weights).display().to_string()));
+        page.facts.push(("Weights".into(), trained::file(models.weights).display().to_string()));
         Ok(page)
     }
 
     /// Forecasts and writes the file; returns the forecast beside what went before it.
     pub(super) fn write(
         &self,
+        models: Models,
         imputer: &Imputer,
         ensemble: &Ensemble,
         record: &Record,
         mut rhythm: Rhythm,
     ) -> Result<Outlook> {
-        let bounds = self.bounds(ensemble.members.len())?;
-        let horizon = self.horizon(ensemble)?;
-        let named = |what: String| Error::Input(format!("{}: {what}", self.data.display()));
-        let origin = self.origin(&rhythm).map_err(named)?;
-        rhythm.extend(origin + horizon).map_err(named)?;
+        let bounds = self.bounds(models, ensemble.members.len())?;
+        let horizon = self.horizon(models, ensemble)?;
+        let origin = self.origin(&rhythm).map_err(|what| self.in_data(what))?;
+        rhythm.extend(origin + horizon).map_err(|what| self.in_data(what))?;
         let mut progress = Progress::new("imputing", ensemble.work(imputer)?, 0);
-        let forecasts =
-            ensemble.forecast(imputer, &record.series, origin, (&mut progress, 0)).map_err(|error| match error {
-                Error::Input(what) => named(what),
-                other => other,
-            })?;
+        let forecasts = ensemble
+            .forecast(imputer, &record.series, origin, (&mut progress, 0))
+            .map_err(|error| self.named(error))?;
         drop(progress);
         let time = rhythm.time.slice(origin..origin + horizon);
         let product = Product::new(record, &forecasts, &ensemble.variances(), time, bounds)?;
         let source = format!(
             "STIMP, {} forecasters in {}, imputer {}",
             ensemble.members.len(),
-            self.forecasters.display(),
-            trained::file(&self.weights).display()
+            models.forecasters.display(),
+            trained::file(models.weights).display()
         );
         let last = rhythm.time.dates[origin - 1].to_string();
         product.output(record, &last, source, history()).write(&self.out)?;
@@ -163,7 +231,7 @@ impl Forecast {
         Ok(Outlook::new(record, &rhythm.time, origin, &product.values, ends))
     }
 
-    fn bounds(&self, members: usize) -> Result<Bounds> {
+    fn bounds(&self, models: Models, members: usize) -> Result<Bounds> {
         if self.no_interval {
             return Ok(Bounds::None);
         }
@@ -171,23 +239,24 @@ impl Forecast {
             return Err(Error::Input(format!(
                 "{}: expected at least 2 forecasters for an interval, found {members}; train more with --members, or \
                  forecast with --no-interval",
-                self.forecasters.display()
+                models.forecasters.display()
             )));
         }
         if self.band {
             return Ok(Bounds::Band);
         }
-        expect_level(self.interval)?;
-        Ok(Bounds::Interval(self.interval))
+        let level = self.interval.unwrap_or(LEVEL);
+        expect_level(level)?;
+        Ok(Bounds::Interval(level))
     }
 
-    fn horizon(&self, ensemble: &Ensemble) -> Result<usize> {
+    fn horizon(&self, models: Models, ensemble: &Ensemble) -> Result<usize> {
         let most = ensemble.config.model.horizon;
         match self.horizon.unwrap_or(most) {
             found if (1..=most).contains(&found) => Ok(found),
             found => Err(Error::Input(format!(
                 "--horizon: expected 1 to {most} frames, which the forecasters in {} give, found {found}",
-                self.forecasters.display()
+                models.forecasters.display()
             ))),
         }
     }
@@ -217,12 +286,28 @@ impl Forecast {
         }
     }
 
-    fn expect_own_output(&self) -> Result<()> {
+    /// An error about the data.
+    fn in_data(&self, what: String) -> Error {
+        Error::Input(format!("{}: {what}", self.data.display()))
+    }
+
+    /// An error about the data, where it is one.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Input(what) => self.in_data(what),
+            other => other,
+        }
+    }
+
+    /// An error, before the work, when the results could not be written, or would take the place of what is read.
+    fn expect_writable(&self) -> Result<()> {
         let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-        if same(&self.out, &self.data) || same(&self.out, &trained::file(&self.weights)) {
+        let weights = self.weights.as_deref().map(trained::file);
+        if same(&self.out, &self.data) || weights.is_some_and(|weights| same(&self.out, &weights)) {
             let out = self.out.display();
             return Err(Error::Input(format!("{out}: expected another file to write than those that are read")));
         }
-        Ok(())
+        report::expect_writable(&self.out)?;
+        self.pages.expect_writable()
     }
 }

@@ -62,6 +62,11 @@ impl Outlook {
         }
     }
 
+    /// The same, by a method that needs no training.
+    pub(super) fn by(self, method: &str) -> Self {
+        Outlook { method: format!("{} ({method})", self.method), ..self }
+    }
+
     /// The last of the forecasts that were scored, by the models or else by the method of least error.
     pub(super) fn last(record: &Record, origin: usize, rows: &[Row], estimates: &[Estimate]) -> Option<Self> {
         let own = rows.iter().position(|row| row.method == STIMP);
@@ -76,8 +81,8 @@ impl Outlook {
         let ends = ends.map(|ends| Interval { low: grid(&ends.low), high: grid(&ends.high) });
         let ends = ends.as_ref().map(|ends| (bounds_name(Bounds::Interval(LEVEL)), ends));
         let outlook = Self::new(record, &record.field.time, origin, &grid(&estimate.values), ends);
-        let method = if own.is_some() { outlook.method } else { format!("forecast ({})", estimate.method) };
-        Some(Outlook { name: format!("held-out {}", outlook.name), method, ..outlook })
+        let outlook = if own.is_some() { outlook } else { outlook.by(estimate.method) };
+        Some(Outlook { name: format!("held-out {}", outlook.name), ..outlook })
     }
 
     /// The dates of the forecast.

@@ -8,7 +8,7 @@ use isobath_engine::Device;
 use serde_json::json;
 
 use super::evaluate_forecast::{self, Scored};
-use super::forecast::{Forecast, expect_level, read};
+use super::forecast::{Forecast, Method, Models, expect_level, read};
 use super::outlook::{self, Outlook};
 use super::report::Pages;
 use super::train::{forecaster, put, stddm};
@@ -125,17 +125,20 @@ impl Stimp {
         let forecast = Forecast {
             data: self.data.clone(),
             var: Some(self.var.clone()),
-            weights: folder.clone(),
-            forecasters: forecasters.clone(),
+            method: Method::Stimp,
+            weights: Some(folder.clone()),
+            forecasters: Some(forecasters.clone()),
+            train_frames: None,
             horizon: None,
             after: None,
-            interval: self.interval,
+            interval: Some(self.interval),
             band: false,
             no_interval: false,
             out: out.clone(),
             pages: Pages { report: None, plots: None },
         };
-        let outlook = forecast.write(&imputer, &ensemble, &record, rhythm)?;
+        let models = Models { weights: &folder, forecasters: &forecasters };
+        let outlook = forecast.write(models, &imputer, &ensemble, &record, rhythm)?;
         let seen = gappy.seen(&gappy.series.observed);
         let views = [filled.view(&gappy.field, "the record without gaps".into(), &seen, None), outlook.view()];
         let views = views.into_iter().chain(scored.outlook.iter().map(Outlook::view)).collect();

@@ -8,6 +8,7 @@ use isobath_models::baselines::{
 };
 
 use super::{Estimate, timed};
+use crate::data::time::Date;
 use crate::record::Record;
 
 /// Days between frames from which on a year of 8-day periods says no more than a year of months.
@@ -66,14 +67,15 @@ impl<'a> Baselines<'a> {
         estimates
     }
 
-    /// The forecasts of the `horizon` frames from frame `origin` on: persistence, seasonal persistence for years of
-    /// `year` frames, both from all that was observed before, and the climatologies. The frames must lie in the record.
-    pub fn forecast(&self, origin: usize, horizon: usize, year: usize) -> Vec<Estimate> {
-        let (record, means) = (self.record, &self.means[..]);
+    /// The forecasts of frames with these `dates`, which follow frame `origin - 1`: persistence, seasonal persistence for
+    /// years of `year` frames, both from all that was observed before, and the climatologies.
+    pub fn forecast(&self, origin: usize, dates: &[Date], year: usize) -> Vec<Estimate> {
+        let (record, means, horizon) = (self.record, &self.means[..], dates.len());
         let past = record.cells(0..origin);
         let (values, seen) = (&record.series.values[past.clone()], &record.series.observed[past]);
         let climatology = |(name, season, climatology): &(&'static str, Season, Climatology)| {
-            timed(name, || climatology.of(&record.periods(*season, origin..origin + horizon)))
+            let period = |date: &Date| season.period(date.month, date.day_of_year);
+            timed(name, || climatology.of(&dates.iter().map(period).collect::<Vec<_>>()))
         };
         let mut estimates = vec![
             timed("persistence", || persistence(values, seen, horizon, means)),

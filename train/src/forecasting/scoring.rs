@@ -86,7 +86,8 @@ pub fn score(
                 ensemble.forecast(imputer, &record.series, origin, (&mut progress, number as u64 * work))?;
             estimates.push(estimate(&forecasts, &variances, start.elapsed().as_secs_f64())?);
         }
-        let baselines = baselines.forecast(origin, horizon, step.frames_a_year());
+        let dates = &record.field.time.dates[origin..origin + horizon];
+        let baselines = baselines.forecast(origin, dates, step.frames_a_year());
         estimates.extend(baselines.into_iter().map(|estimate| (estimate, None)));
         last.clear();
         for (i, (estimate, band)) in estimates.into_iter().enumerate() {
