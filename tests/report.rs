@@ -104,6 +104,7 @@ fn page(southward: bool) -> Result<String, Failed> {
         estimate_name: "imputed".into(),
         estimate: &estimate,
         spread: Some(&spread),
+        deviation: Some(&spread),
         interval: Some(Interval { name: "90 %".into(), low: &low, high: &high }),
         forecast: Some(FRAMES - 2),
     };
@@ -271,7 +272,7 @@ fn expect(what: &str, ok: bool, found: &Value) -> Outcome {
 fn reader(browser: &Path, southward: bool) -> Outcome {
     let (found, console) = visit(browser, &page(southward)?)?;
     let text = |state: &str, key: &str| found[state][key].as_str().unwrap_or_default().to_owned();
-    expect("five maps", found["maps"] == 5, &found["maps"])?;
+    expect("seven maps, those of a forecast among them", found["maps"] == 7, &found["maps"])?;
     expect("a slider that sets the date", text("slid", "date") == "10 Feb 2020", &found["slid"])?;
     expect("other dates before", text("start", "date") != "10 Feb 2020", &found["start"])?;
     expect("another picture", found["pictureChanged"] == true, &found["pictureChanged"])?;

@@ -157,14 +157,19 @@ fn a_forecast_follows_the_record_with_an_interval() {
     assert!(view["dates"][8] == json!([2004, 3, 16, 0, 0]) && view["forecast"] == 6, "{view}");
     assert!(view["intervalName"] == "90 % interval" && view["low"].is_object() && view["truth"].is_null(), "{view}");
     assert_eq!(shown["loss"][0]["validation"].as_array().map(Vec::len), Some(3), "three epochs were validated");
+    assert!(view["deviation"].is_object() && view["spread"].is_null() && shown["scales"]["width"].is_object());
+    let label = &shown["scales"]["deviation"]["label"];
+    assert_eq!(label, "standard deviation in total, log₁₀ mg m⁻³");
     for words in ["Residual variance", "one frame ahead", "90 % interval", "# Forecasters"] {
         assert!(text.contains(words), "no {words:?} on the page");
     }
     assert!(folder.join("next/loss.png").is_file() && folder.join("next/maps-2004-03-16-frame-8.png").is_file());
     let (text, shown) = page(folder, "held.html");
     assert!(shown["views"][0]["dates"][6] == json!([2003, 10, 16, 0, 0]) && shown["views"][0]["truth"].is_object());
+    assert!(shown["views"][0]["deviation"].is_object() && shown["scales"]["deviation"]["label"] == *label);
     assert!(["by frames ahead", "seasonal persistence", "In 90 %"].iter().all(|words| text.contains(words)));
     let (_, shown) = page(folder, "alone.html");
+    assert!(shown["views"][0]["deviation"].is_null() && shown["scales"]["width"].is_null());
     let method = shown["views"][0]["estimateName"].as_str().expect("a method");
     assert!(["forecast (seasonal persistence)", "forecast (monthly climatology)"].contains(&method), "{method}");
 }
@@ -245,6 +250,7 @@ fn one_command_does_it_all_and_goes_on() {
         shown["loss"].as_array().expect("curves").iter().filter_map(|c| c["name"].as_str()).collect();
     assert_eq!(curves, ["imputer", "forecaster 1 of 3"]);
     assert!(shown["embedding"].is_object() && shown["views"][1]["low"].is_object());
+    assert!((0..3).all(|view| shown["views"][view]["deviation"].is_object() == (view > 0)), "forecasts have one");
     let (first, forecast) = (members(folder, "all/forecasters", 3), values(folder, "all/forecast.nc", "chl"));
     refuses(folder, line, &["all/stddm/stddm.safetensors exists", "--resume"]);
     // What a kill in the third part leaves.

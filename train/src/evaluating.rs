@@ -44,6 +44,8 @@ pub struct Estimate {
     pub values: Vec<f32>,
     /// An interval that should hold nine tenths of the truth.
     pub interval: Option<Interval>,
+    /// Standard deviation in total by Rubin's rules, of a forecast that has one.
+    pub deviation: Option<Vec<f32>>,
     /// Time it took.
     pub seconds: f64,
 }
@@ -52,7 +54,7 @@ pub struct Estimate {
 fn timed(method: &'static str, fill: impl FnOnce() -> Vec<f32>) -> Estimate {
     let start = Instant::now();
     let values = fill();
-    Estimate { method, values, interval: None, seconds: start.elapsed().as_secs_f64() }
+    Estimate { method, values, interval: None, deviation: None, seconds: start.elapsed().as_secs_f64() }
 }
 
 impl Estimate {
@@ -60,7 +62,8 @@ impl Estimate {
     /// they took `seconds`.
     pub fn of_samples(samples: &[f32], count: usize, seconds: f64) -> Self {
         let sampler::Summary { median, low, high, .. } = sampler::summarise(samples, count);
-        Estimate { method: STDDM, values: median, interval: Some(Interval { low, high }), seconds }
+        let interval = Some(Interval { low, high });
+        Estimate { method: STDDM, values: median, interval, deviation: None, seconds }
     }
 }
 
@@ -75,7 +78,7 @@ pub fn score(record: &Record, rate: f64, estimates: &[Estimate], truth: &[f32], 
         record.place.scaling.restore(&mut values);
         values
     };
-    let row = |Estimate { method, values, interval, seconds }: &Estimate| {
+    let row = |Estimate { method, values, interval, seconds, .. }: &Estimate| {
         let scores = Scores::of(&restore(values), truth, target)?;
         let interval =
             interval.as_ref().map(|Interval { low, high }| Interval { low: restore(low), high: restore(high) });

@@ -243,6 +243,7 @@ impl Filled {
             estimate_name: "imputed (median)".into(),
             estimate: &self.median,
             spread: Some(&self.std),
+            deviation: None,
             interval: Some(Interval { name: "5 to 95 % of the samples".into(), low: &self.q05, high: &self.q95 }),
             forecast: None,
         }

@@ -228,7 +228,8 @@ impl Forecast {
         let last = rhythm.time.dates[origin - 1].to_string();
         product.output(record, &last, source, history()).write(&self.out)?;
         let ends = product.ends.as_ref().map(|ends| (outlook::bounds_name(bounds), ends));
-        Ok(Outlook::new(record, &rhythm.time, origin, &product.values, ends))
+        let deviation = product.spread.as_ref().map(|[_, _, total]| &total[..]);
+        Ok(Outlook::new(record, &rhythm.time, origin, &product.values, ends, deviation))
     }
 
     fn bounds(&self, models: Models, members: usize) -> Result<Bounds> {

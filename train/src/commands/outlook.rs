@@ -29,16 +29,19 @@ pub(super) struct Outlook {
     estimate: Vec<f32>,
     /// What the ends are, and the ends.
     ends: Option<(String, Interval)>,
+    /// Standard deviation in total, in units of the transformed variable.
+    deviation: Option<Vec<f32>>,
 }
 
 impl Outlook {
-    /// A forecast of the frames of `time` from `origin` on, with its bounds.
+    /// A forecast of the frames of `time` from `origin` on, with its bounds and its standard deviation in total.
     pub(super) fn new(
         record: &Record,
         time: &TimeAxis,
         origin: usize,
         estimate: &[f32],
         ends: Option<(String, &Interval)>,
+        deviation: Option<&[f32]>,
     ) -> Self {
         let pixels = record.place.mask.sea.len();
         let horizon = estimate.len() / pixels;
@@ -59,6 +62,7 @@ impl Outlook {
             truth: (origin < record.series.frames).then_some(truth),
             method: "forecast".into(),
             ends,
+            deviation: deviation.map(after),
         }
     }
 
@@ -72,15 +76,17 @@ impl Outlook {
         let own = rows.iter().position(|row| row.method == STIMP);
         let least = || (0..rows.len()).min_by(|a, b| rows[*a].scores.mae.total_cmp(&rows[*b].scores.mae));
         let estimate = &estimates[own.or_else(least)?];
+        let scatter = |values: &[f32]| record.place.mask.scatter(values, f32::NAN);
         let grid = |values: &[f32]| {
             let mut values = values.to_vec();
             record.transform.invert(&mut values);
-            record.place.mask.scatter(&values, f32::NAN)
+            scatter(&values)
         };
         let ends = estimate.interval.as_ref();
         let ends = ends.map(|ends| Interval { low: grid(&ends.low), high: grid(&ends.high) });
         let ends = ends.as_ref().map(|ends| (bounds_name(Bounds::Interval(LEVEL)), ends));
-        let outlook = Self::new(record, &record.field.time, origin, &grid(&estimate.values), ends);
+        let (values, deviation) = (grid(&estimate.values), estimate.deviation.as_deref().map(scatter));
+        let outlook = Self::new(record, &record.field.time, origin, &values, ends, deviation.as_deref());
         let outlook = if own.is_some() { outlook } else { outlook.by(estimate.method) };
         Some(Outlook { name: format!("held-out {}", outlook.name), ..outlook })
     }
@@ -99,6 +105,7 @@ impl Outlook {
             estimate_name: self.method.clone(),
             estimate: &self.estimate,
             spread: None,
+            deviation: self.deviation.as_deref(),
             interval: self.ends.as_ref().map(|(name, ends)| html::Interval {
                 name: name.clone(),
                 low: &ends.low,

@@ -107,17 +107,21 @@ pub fn score(
 
 /// What the members say together, and the published band where there are several.
 fn estimate(forecasts: &Forecasts, variances: &[Vec<f32>], seconds: f64) -> Result<(Estimate, Option<Interval>)> {
-    let mut estimate = Estimate { method: STIMP, values: forecasts.mean(), interval: None, seconds };
+    let values = forecasts.mean();
+    let mut estimate = Estimate { method: STIMP, values, interval: None, deviation: None, seconds };
     if forecasts.members.len() < 2 {
         return Ok((estimate, None));
     }
     let pooled = forecasts.pooled(variances)?;
+    estimate.deviation = Some(pooled.total().into_iter().map(f32::sqrt).collect());
     estimate.interval = Some(pooled.interval(LEVEL).map_err(|error| Error::Fault(error.to_string()))?);
     Ok((estimate, Some(pooled.band())))
 }
 
 fn restored(record: &Record, mut estimate: Estimate) -> Estimate {
-    record.place.scaling.restore(&mut estimate.values);
+    let scaling = record.place.scaling;
+    scaling.restore(&mut estimate.values);
+    estimate.deviation.iter_mut().flatten().for_each(|deviation| *deviation *= scaling.factor);
     estimate.interval = estimate.interval.map(|interval| restored_interval(record, interval));
     estimate
 }
@@ -269,8 +273,8 @@ mod tests {
         let mut tally = Tally::new("any", horizon, nodes);
         for (i, cells) in values.chunks(6).enumerate() {
             let range = 6 * i..6 * i + 6;
-            let estimate =
-                Estimate { method: "any", values: cells.to_vec(), interval: Some(interval(cells)), seconds: 0.5 };
+            let (values, interval) = (cells.to_vec(), Some(interval(cells)));
+            let estimate = Estimate { method: "any", values, interval, deviation: None, seconds: 0.5 };
             tally.add(&estimate, None, &truth[range.clone()], &target[range]);
         }
         let row = tally.row().expect("labels");

@@ -26,6 +26,8 @@ pub(super) fn json(report: &Report, stride: usize) -> Result<Value> {
         "scales": {
             "value": scale(&ranges.value),
             "spread": ranges.spread.as_ref().map(scale),
+            "deviation": ranges.deviation.as_ref().map(scale),
+            "width": ranges.width.as_ref().map(scale),
             "error": ranges.error.as_ref().map(scale),
         },
         "views": views,
@@ -39,10 +41,13 @@ pub(super) fn json(report: &Report, stride: usize) -> Result<Value> {
 fn view_json(report: &Report, view: &View, grid: &Grid, stride: usize) -> Value {
     let cells = |field| grid.cells(field, stride);
     let hidden = || cells(view.observed).map(f32::is_nan);
-    let layer = |field| {
-        let values: Vec<f32> = cells(field).zip(hidden()).filter(|(_, hidden)| *hidden).map(|(v, _)| v).collect();
-        Layer::new(&values, report.quantity.logarithmic)
+    let layer_of = |logarithmic| {
+        move |field| {
+            let values: Vec<f32> = cells(field).zip(hidden()).filter(|(_, hidden)| *hidden).map(|(v, _)| v).collect();
+            Layer::new(&values, logarithmic)
+        }
     };
+    let layer = layer_of(report.quantity.logarithmic);
     let shown = cells(view.observed).zip(cells(view.estimate));
     let shown: Vec<f32> = shown.map(|(seen, estimate)| if seen.is_nan() { estimate } else { seen }).collect();
     let dates = view.time.dates.iter().step_by(stride);
@@ -58,6 +63,7 @@ fn view_json(report: &Report, view: &View, grid: &Grid, stride: usize) -> Value 
         "value": Layer::new(&shown, report.quantity.logarithmic),
         "truth": view.truth.map(layer),
         "spread": view.spread.map(layer),
+        "deviation": view.deviation.map(layer_of(false)),
         "low": interval.map(|interval| layer(interval.low)),
         "high": interval.map(|interval| layer(interval.high)),
     })
@@ -67,6 +73,8 @@ fn view_json(report: &Report, view: &View, grid: &Grid, stride: usize) -> Value 
 pub(super) struct Ranges {
     pub(super) value: Scale,
     pub(super) spread: Option<Scale>,
+    pub(super) deviation: Option<Scale>,
+    pub(super) width: Option<Scale>,
     pub(super) error: Option<Scale>,
 }
 
@@ -75,8 +83,10 @@ impl Ranges {
         let quantity = &report.quantity;
         let mut values = Sample::default();
         let (mut spreads, mut errors) = (Sample::default(), Sample::default());
+        let (mut deviations, mut widths) = (Sample::default(), Sample::default());
         let place = |value: f32| if quantity.logarithmic { value.log10() } else { value };
         for view in &report.views {
+            let width = view.width();
             let cells = |field| grid.cells(field, stride);
             values.extend(cells(view.observed));
             values.extend(cells(view.estimate));
@@ -84,6 +94,8 @@ impl Ranges {
                 |field| cells(field).zip(cells(view.observed)).filter(|(_, seen)| seen.is_nan()).map(|(v, _)| v);
             values.extend(view.truth.into_iter().flat_map(hidden));
             spreads.extend(view.spread.into_iter().flat_map(hidden));
+            deviations.extend(view.deviation.into_iter().flat_map(hidden));
+            widths.extend(width.iter().flat_map(|width| hidden(width)));
             let pairs = view.truth.into_iter().flat_map(|truth| hidden(truth).zip(hidden(view.estimate)));
             errors.extend(pairs.map(|(truth, estimate)| (place(estimate) - place(truth)).abs()));
         }
@@ -91,12 +103,17 @@ impl Ranges {
         let label = quantity.label(&quantity.name);
         let [low, high] = values.range(logarithmic, [0.005, 0.995]);
         let value = Scale { low, high, logarithmic, colormap: quantity.colormap, label };
-        let spread = (!spreads.0.is_empty()).then(|| {
-            let [least, high] = spreads.range(logarithmic, [0.01, 0.99]);
+        let above_zero = |values: Sample, logarithmic: bool, label: String| {
+            let [least, high] = values.range(logarithmic, [0.01, 0.99]);
             let low = if logarithmic { least } else { 0.0 };
-            let label = quantity.label("standard deviation of the samples");
-            Scale { low, high, logarithmic, colormap: Colormap::Viridis, label }
-        });
+            let scale = Scale { low, high, logarithmic, colormap: Colormap::Viridis, label };
+            (!values.0.is_empty()).then_some(scale)
+        };
+        let spread = above_zero(spreads, logarithmic, quantity.label("standard deviation of the samples"));
+        let total = ["standard deviation in total".to_owned(), report.score_units.clone()];
+        let total = total.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let deviation = above_zero(deviations, false, total);
+        let width = above_zero(widths, logarithmic, quantity.label("width of the interval"));
         let error = (!errors.0.is_empty()).then(|| {
             let [_, high] = errors.range(false, [0.0, 0.99]);
             let label = match logarithmic {
@@ -105,7 +122,7 @@ impl Ranges {
             };
             Scale { low: -high, high, logarithmic: false, colormap: Colormap::Balance, label }
         });
-        Ranges { value, spread, error }
+        Ranges { value, spread, deviation, width, error }
     }
 }
 

@@ -43,12 +43,13 @@ function unpacked(view) {
   };
   const seen = (i) => value[i];
   const nothing = () => NaN;
-  const [truth, spread] = [hidden(view.truth, seen), hidden(view.spread, nothing)];
+  const [truth, spread, deviation] = [hidden(view.truth, seen), hidden(view.spread, nothing), hidden(view.deviation, nothing)];
   const [low, high] = [hidden(view.low, seen), hidden(view.high, seen)];
   const place = quantity.logarithmic ? Math.log10 : (v) => v;
   const error = truth && Float32Array.from(truth, (t, i) => (observed[i] ? NaN : place(value[i]) - place(t)));
+  const width = low && view.forecast !== null && Float32Array.from(low, (l, i) => (observed[i] ? NaN : high[i] - l));
   const seenOnly = Float32Array.from(value, (v, i) => (observed[i] ? v : NaN));
-  view.fields = { seen: seenOnly, observed, value, truth, error, spread, low, high };
+  view.fields = { seen: seenOnly, observed, value, truth, error, spread, deviation, width, low, high };
   return view.fields;
 }
 

@@ -107,7 +107,8 @@ fn size(view: &View, mask: &SeaMask) -> f64 {
         cells += mask.nodes.len();
         hidden += mask.nodes.iter().filter(|pixel| frame[**pixel].is_nan()).count();
     }
-    let layers = [view.truth.is_some(), view.spread.is_some(), view.interval.is_some(), view.interval.is_some()];
+    let interval = view.interval.is_some();
+    let layers = [view.truth.is_some(), view.spread.is_some(), view.deviation.is_some(), interval, interval];
     let layers = layers.into_iter().filter(|there| *there).count();
     // Base64 takes four bytes for three.
     4.0 / 3.0 * (cells as f64 / 8.0 + 2.0 * cells as f64 + 2.0 * (layers * hidden) as f64)

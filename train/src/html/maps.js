@@ -135,6 +135,8 @@ const panels = [
   { field: "truth", title: () => "Truth", scale: scales.value },
   { field: "error", title: () => "Error", scale: scales.error, filledOnly: true },
   { field: "spread", title: () => "Spread", scale: scales.spread, filledOnly: true },
+  { field: "deviation", title: () => "Spread of the forecast", scale: scales.deviation, filledOnly: true },
+  { field: "width", title: () => "Width of the interval", scale: scales.width, filledOnly: true },
 ].filter((panel) => panel.scale && (panel.field !== "truth" || report.views.some((view) => view.truth)));
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -176,7 +178,7 @@ function nodeAt(map, event) {
 function hover(panel, event) {
   const node = nodeAt(panel.map, event);
   const value = node < 0 ? NaN : unpacked(state.view)[panel.field]?.[state.frame * nodes + node];
-  const units = panel.field === "error" && quantity.logarithmic ? number(value) : withUnits(value);
+  const units = ["error", "deviation"].includes(panel.field) && quantity.logarithmic ? number(value) : withUnits(value);
   panel.map.title = node < 0 ? "land" : `${placeText(node)}: ${Number.isFinite(value) ? units : "no value"}`;
 }
 

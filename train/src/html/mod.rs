@@ -116,10 +116,20 @@ pub struct View<'a> {
     pub estimate: &'a [f32],
     /// Standard deviation of the samples.
     pub spread: Option<&'a [f32]>,
-    /// The interval round the estimate.
+    /// Standard deviation of a forecast in total, in the units of the scores.
+    pub deviation: Option<&'a [f32]>,
+    /// The interval round the estimate; its width is a map where it is that of a forecast.
     pub interval: Option<Interval<'a>>,
     /// The first frame that is a forecast.
     pub forecast: Option<usize>,
+}
+
+impl View<'_> {
+    /// How wide the interval of a forecast is.
+    fn width(&self) -> Option<Vec<f32>> {
+        let interval = self.interval.as_ref().filter(|_| self.forecast.is_some())?;
+        Some(interval.low.iter().zip(interval.high).map(|(low, high)| high - low).collect())
+    }
 }
 
 /// An interval for every cell.

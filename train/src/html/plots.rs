@@ -47,7 +47,8 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Draws the maps of one frame: observed, estimate, truth, error and spread, as far as they are there.
+    /// Draws the maps of one frame: observed, estimate, truth, error, spread and the interval's width, as far as they are
+    /// there.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be written, [`Error::Input`] for a grid that is no map.
@@ -88,6 +89,12 @@ impl Report<'_> {
         }
         if let (Some(spread), Some(scale)) = (view.spread, &ranges.spread) {
             fields.push(("Spread on the hidden cells", hidden(spread), scale));
+        }
+        if let (Some(deviation), Some(scale)) = (view.deviation, &ranges.deviation) {
+            fields.push(("Spread of the forecast", hidden(deviation), scale));
+        }
+        if let (Some(width), Some(scale)) = (view.width(), &ranges.width) {
+            fields.push(("Width of the interval", hidden(&width), scale));
         }
         let panels: Vec<Panel> = fields
             .iter()

@@ -32,8 +32,10 @@ function read() {
   if (!seen) rows.push([capital(state.view.estimateName), withUnits(at(fields.value))]);
   if (!seen && fields.low) rows.push([capital(state.view.intervalName), `${number(at(fields.low))} to ${withUnits(at(fields.high))}`]);
   if (!seen && fields.truth) rows.push(["Truth", withUnits(at(fields.truth))]);
-  if (!seen && fields.error) rows.push(["Error", quantity.logarithmic ? `${number(at(fields.error))} in log₁₀` : withUnits(at(fields.error))]);
+  const scored = (value) => (quantity.logarithmic ? `${number(value)} in log₁₀` : withUnits(value));
+  if (!seen && fields.error) rows.push(["Error", scored(at(fields.error))]);
   if (!seen && fields.spread) rows.push(["Spread", withUnits(at(fields.spread))]);
+  if (!seen && fields.deviation) rows.push(["Spread", scored(at(fields.deviation))]);
   byId("readout-place").textContent = `${placeText(state.node)}, ${dateText(state.view, state.frame)}`;
   readout.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
   byId("said").textContent = `${placeText(state.node)}: ${rows.map((row) => row.join(" ")).join(", ")}`;

@@ -50,6 +50,7 @@ fn report<'a>(place: &'a Place, time: &'a TimeAxis, observed: &'a [f32], estimat
             estimate_name: "filled".into(),
             estimate,
             spread: None,
+            deviation: None,
             interval: Some(Interval { name: "90 %".into(), low: estimate, high: estimate }),
             forecast: Some(3),
         }],
@@ -123,4 +124,31 @@ fn plots_have_the_pictures_of_the_page() {
     let maps = ["maps-2020-01-30-frame-0.png", "maps-2020-01-31-frame-1.png", "maps-2020-02-01-frame-2.png"];
     assert_eq!(files[..4], [&["embedding.png"], &maps[..]].concat());
     assert_eq!(files.iter().filter(|name| name.starts_with("series-")).count(), 4, "{files:?}");
+}
+
+#[test]
+fn a_forecast_has_maps_of_its_deviation_and_of_the_width_of_its_interval() {
+    let (place, time, mut observed) = (place(), time(4), observed(4));
+    observed[18..].fill(f32::NAN);
+    let field = |at: &dyn Fn(usize) -> f32| (0..24).map(|i| if i < 18 { f32::NAN } else { at(i) }).collect::<Vec<_>>();
+    let (low, middle, high) = (field(&|i| i as f32), field(&|i| 2.0 * i as f32), field(&|i| 3.0 * i as f32));
+    let mut report = report(&place, &time, &observed, &middle);
+    report.views[0].interval = Some(Interval { name: "90 %".into(), low: &low, high: &high });
+    report.views[0].deviation = Some(&low);
+    report.score_units = "log m".into();
+    let page = data(&report.page().expect("a page"));
+    // The frame of the forecast has cells 18 to 23, of which the first is land.
+    let [deviation, width] = ["deviation", "width"].map(|name| page["scales"][name].clone());
+    assert_eq!((&deviation["low"], &deviation["high"]), (&Value::from(0.0), &Value::from(23.0)));
+    assert_eq!((&width["low"], &width["high"]), (&Value::from(0.0), &Value::from(46.0)));
+    assert_eq!(
+        (&deviation["label"], &width["label"]),
+        (&Value::from("standard deviation in total, log m"), &Value::from("width of the interval, m"))
+    );
+    assert_eq!(page["views"][0]["deviation"]["high"], 23.0);
+    // What is no forecast has no such maps.
+    report.views[0].forecast = None;
+    report.views[0].deviation = None;
+    let page = data(&report.page().expect("a page"));
+    assert!(page["scales"]["width"].is_null() && page["scales"]["deviation"].is_null());
 }

@@ -118,7 +118,7 @@ impl Forecast {
         let mut output = product.output(record, &last, name.to_owned(), history());
         output.comment = self.method.comment(record.transform);
         output.write(&self.out)?;
-        Ok(Outlook::new(record, &rhythm.time, origin, &product.values, None).by(name))
+        Ok(Outlook::new(record, &rhythm.time, origin, &product.values, None, None).by(name))
     }
 
     /// What the report says.
