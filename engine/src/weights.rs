@@ -172,7 +172,7 @@ impl Weights {
 pub(crate) const CHECKSUM: &str = "checksum";
 
 /// FNV-1a of 64 bits over the arrays in the order of their names, in hexadecimal: any one flipped bit changes it.
-fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+pub fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let sum = parts.into_iter().flatten().fold(0xcbf2_9ce4_8422_2325, step);
     format!("{sum:016x}")

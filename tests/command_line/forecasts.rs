@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{bits, isobath, refuses, succeeds, workplace};
 
 mod baselines;
+mod imputed;
 
 const MONTHS: usize = 36;
 const CELLS: usize = 12;
@@ -44,7 +45,11 @@ fn write(path: &Path, days: &[f64], value: impl Fn(usize, usize) -> f32) {
         dimensions: ["time", "lat", "lon"].map(String::from),
         attributes: Vec::new(),
     };
-    let mut output = Output::like(&field, String::new(), String::new(), String::new());
+    save(path, &field);
+}
+
+fn save(path: &Path, field: &Field) {
+    let mut output = Output::like(field, String::new(), String::new(), String::new());
     let (name, long_name) = (field.name.clone(), String::from("chlorophyll"));
     output.variables.push(OutputVariable {
         name,

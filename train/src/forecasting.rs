@@ -17,6 +17,7 @@ use crate::{Error, Result};
 
 mod config;
 mod ensemble;
+mod imputed;
 mod product;
 mod residuals;
 pub mod scoring;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use config::{Config, Members, Train};
 pub use ensemble::{Ensemble, Forecasts, Imputer, SETTINGS, member_folder, train_members};
+pub use imputed::Imputation;
 pub use product::{Bounds, Product};
 pub use residuals::Residuals;
 
@@ -33,6 +35,7 @@ pub const FILE: &str = "forecaster.safetensors";
 const MODEL: &str = "forecaster";
 /// Metadata entries of the state of a training.
 const IMPUTER: &str = "imputer";
+const DATA_SET: &str = "data_set";
 const RESIDUALS: &str = "residuals";
 
 /// A forecaster and its surroundings.
@@ -49,6 +52,8 @@ pub struct TrainedForecaster {
     pub stopped_early: bool,
     /// What imputed the record that it is trained on: the checksum of those weights.
     pub imputer: Option<String>,
+    /// Instead, the checksum of the imputed record, where a file held it.
+    pub data_set: Option<String>,
     /// How far its forecasts are off, once the training is done.
     pub residuals: Option<Residuals>,
 }
@@ -62,8 +67,8 @@ impl TrainedForecaster {
         config.check()?;
         let region = place.region(device, config.model.region())?;
         let model = Forecaster::new(device, config.model.clone(), region, DType::F32, config.train.seed)?;
-        let (imputer, residuals) = (None, None);
-        Ok(TrainedForecaster { config, place, model, step: 0, stopped_early: false, imputer, residuals })
+        let (imputer, data_set, residuals) = (None, None, None);
+        Ok(TrainedForecaster { config, place, model, step: 0, stopped_early: false, imputer, data_set, residuals })
     }
 
     /// Reads a weights file, or [`FILE`] in a folder.
@@ -79,6 +84,7 @@ impl TrainedForecaster {
         let state = checkpoint::load(&path, &mut trained.model.parameters)?;
         (trained.step, trained.stopped_early) = (state.step, state.metadata.contains_key(STOPPED));
         trained.imputer = state.metadata.get(IMPUTER).cloned();
+        trained.data_set = state.metadata.get(DATA_SET).cloned();
         if state.metadata.contains_key(RESIDUALS) {
             let residuals: Residuals = trained::entry(&path, &state.metadata, RESIDUALS)?;
             let expected = (trained.config.model.horizon, trained.model.nodes());
@@ -97,7 +103,9 @@ impl TrainedForecaster {
         if self.stopped_early {
             metadata.insert(STOPPED.into(), "true".into());
         }
-        metadata.extend(self.imputer.clone().map(|imputer| (IMPUTER.to_owned(), imputer)));
+        for (key, value) in [(IMPUTER, &self.imputer), (DATA_SET, &self.data_set)] {
+            metadata.extend(value.clone().map(|value| (key.to_owned(), value)));
+        }
         if let Some(residuals) = &self.residuals {
             let text = serde_json::to_string(residuals).map_err(|error| Error::Fault(error.to_string()))?;
             metadata.insert(RESIDUALS.into(), text);

@@ -98,15 +98,15 @@ impl Place {
         grid(&self.latitude, &self.longitude)
     }
 
-    /// An error unless `field` lies on this place's grid.
-    fn expect_grid_of(&self, field: &Field, path: &Path) -> Result<()> {
+    /// An error unless `field` lies on this place's grid; `whose` says which that is.
+    fn expect_grid_of(&self, field: &Field, path: &Path, whose: &str) -> Result<()> {
         let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
         if close(&self.latitude, &field.latitude) && close(&self.longitude, &field.longitude) {
             return Ok(());
         }
-        let trained = self.grid();
+        let expected = self.grid();
         let found = grid(&field.latitude, &field.longitude);
-        Err(Error::Input(format!("{}: the weights were trained on {trained}, the file has {found}", path.display())))
+        Err(Error::Input(format!("{}: {whose} {expected}, the file has {found}", path.display())))
     }
 }
 
@@ -260,13 +260,23 @@ impl Record {
     }
 
     fn of_field_at(field: Field, path: &Path, data: &Data, place: Place) -> Result<Self> {
-        place.expect_grid_of(&field, path)?;
+        place.expect_grid_of(&field, path, "the weights were trained on")?;
         let transform = data.transform.unwrap_or_default();
         let (scaled, dropped) = scaled(&field, transform).map_err(|error| in_file(path, error))?;
         let mut series = Series::gather(&scaled, &place.mask)?;
         place.scaling.apply(&mut series);
         let train = 0..data.train_frames.unwrap_or(field.frames).min(field.frames);
         Ok(Record { field, transform, dropped, withheld: 0, train, place, series })
+    }
+
+    /// A `field` of the same variable, such as an imputed one, at the nodes and on the scale of this record.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with both grids when they differ, and when no value has a logarithm that needs one.
+    pub fn like(&self, field: Field, path: &Path) -> Result<Self> {
+        self.place.expect_grid_of(&field, path, "the data have")?;
+        let data = Data { transform: Some(self.transform), ..Data::default() };
+        Self::of_field_at(field, path, &data, self.place.clone())
     }
 
     /// Period of the year of each of `frames`, from 0.

@@ -14,7 +14,7 @@ use super::{history, report};
 use crate::config::Data;
 use crate::data::rhythm::{Rhythm, Step};
 use crate::forecasting::scoring::{self, Row};
-use crate::forecasting::{Ensemble, Imputer};
+use crate::forecasting::{Ensemble, Imputation, Imputer};
 use crate::html::Report;
 use crate::record::Record;
 use crate::{Error, Result, imputing, trained};
@@ -69,7 +69,7 @@ impl EvaluateForecast {
         let models = match (&self.weights, &self.forecasters) {
             (Some(weights), Some(folder)) => {
                 let imputer = Imputer::load(weights, device)?;
-                Some((Ensemble::load(folder, &imputer, device)?, imputer))
+                Some((Ensemble::load(folder, Some(&imputer), device)?, imputer))
             }
             _ => None,
         };
@@ -78,7 +78,9 @@ impl EvaluateForecast {
         }
         self.pages.expect_writable()?;
         let (record, rhythm) = match &models {
-            Some((ensemble, imputer)) => read(&self.data, self.var.as_deref(), &ensemble.config.data, imputer)?,
+            Some((ensemble, imputer)) => {
+                read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer.trained.place)?
+            }
             None => self.untrained()?,
         };
         let models = models.as_ref().map(|(ensemble, imputer)| (ensemble, imputer));
@@ -120,7 +122,7 @@ impl EvaluateForecast {
         outlook::add_scores(&mut page, &scored.rows, &scored.heading);
         if let (Some((ensemble, imputer)), Some(weights), Some(folder)) = (models, &self.weights, &self.forecasters) {
             page.loss = vec![outlook::curve(ensemble, folder)];
-            page.config = Some(outlook::settings(imputer, ensemble)?);
+            page.config = Some(outlook::settings(Some(imputer), ensemble)?);
             page.facts = outlook::facts(ensemble, record, &page.score_units);
             page.facts.push(("Weights".into(), trained::file(weights).display().to_string()));
         }
@@ -163,7 +165,7 @@ impl Job<'_> {
     /// Forecasts and scores; as JSON into the file too, if there is one.
     pub(super) fn evaluate(&self, record: &Record, step: Step) -> Result<Scored> {
         let Job { models, horizon, stride, json } = *self;
-        let history_of = |(ensemble, imputer): (&Ensemble, &Imputer)| ensemble.history(imputer);
+        let history_of = |(ensemble, imputer): (&Ensemble, &Imputer)| ensemble.history(Imputation::Drawn(imputer));
         let origins = scoring::origins(record, horizon, models.map_or(1, history_of), stride)?;
         let (rows, estimates) = scoring::score(models, record, step, horizon, &origins)?;
         let scale = imputing::scale_name(record.transform, record.field.units.as_deref());

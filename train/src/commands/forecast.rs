@@ -12,10 +12,10 @@ use super::{history, report};
 use crate::config::Data;
 use crate::data::rhythm::Rhythm;
 use crate::forecasting::scoring::LEVEL;
-use crate::forecasting::{Bounds, Ensemble, Imputer, Product};
+use crate::forecasting::{Bounds, Ensemble, Imputation, Imputer, Product};
 use crate::html::Report;
 use crate::progress::Progress;
-use crate::record::Record;
+use crate::record::{Place, Record};
 use crate::trained;
 use crate::{Error, Result};
 
@@ -28,6 +28,7 @@ pub(super) use baseline::Method;
 #[command(
     after_help = "Examples:\n  isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc\n  \
     isobath forecast --data chl.nc --weights run --forecasters forecasters -o forecast.nc --report forecast.html\n  \
+    isobath forecast --data chl.nc --forecasters forecasters --imputed a.nc b.nc c.nc -o forecast.nc\n  \
     isobath forecast --data chl.nc --var chlor_a --method climatology --horizon 12 -o forecast.nc\n\n\
     forecast.nc holds the forecast under the variable's name at the dates of the frames to come, the ends of the interval \
     as _low and _high, and the standard deviations within and between the imputed data sets and in total as _std_within, \
@@ -47,6 +48,9 @@ pub(super) struct Forecast {
     /// Weights of the imputer, or the folder of its training
     #[arg(long, value_name = "PATH")]
     pub(super) weights: Option<PathBuf>,
+    /// Instead of weights: NetCDF files that hold the frames before the forecast imputed, one for each forecaster
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "weights")]
+    pub(super) imputed: Vec<PathBuf>,
     /// Folder of `isobath train forecaster`
     #[arg(long, value_name = "DIR")]
     pub(super) forecasters: Option<PathBuf>,
@@ -75,19 +79,21 @@ pub(super) struct Forecast {
     pub(super) pages: Pages,
 }
 
-/// Where the models of a forecast are.
+/// The models of a forecast.
 #[derive(Clone, Copy)]
 pub(super) struct Models<'a> {
-    pub(super) weights: &'a Path,
-    pub(super) forecasters: &'a Path,
+    pub(super) imputation: Imputation<'a>,
+    pub(super) ensemble: &'a Ensemble,
+    /// Where the ensemble is.
+    pub(super) folder: &'a Path,
 }
 
-/// Reads a record where the imputer was trained, with a frame for every step, and says what it is; `var` comes before the
+/// Reads a record at the place of a training, with a frame for every step, and says what it is; `var` comes before the
 /// variable of `data`.
-pub(super) fn read(path: &Path, var: Option<&str>, data: &Data, imputer: &Imputer) -> Result<(Record, Rhythm)> {
+pub(super) fn read(path: &Path, var: Option<&str>, data: &Data, place: &Place) -> Result<(Record, Rhythm)> {
     let variable = var.map_or_else(|| data.variable.clone(), String::from);
     let data = Data { variable, ..data.clone() };
-    let (record, rhythm) = Record::regular_at(path, &data, imputer.trained.place.clone())?;
+    let (record, rhythm) = Record::regular_at(path, &data, place.clone())?;
     eprintln!("{}\n{}", record.describe(), rhythm.describe());
     Ok((record, rhythm))
 }
@@ -117,26 +123,29 @@ impl Forecast {
 
     /// Forecasts by the ensemble.
     fn run_models(&self, device: &Device, started: Instant) -> Result<Outlook> {
-        let models = self.models()?;
-        let imputer = Imputer::load(models.weights, device)?;
-        let ensemble = Ensemble::load(models.forecasters, &imputer, device)?;
+        let folder = self.expect_models()?;
+        let imputer = self.weights.as_deref().map(|weights| Imputer::load(weights, device)).transpose()?;
+        let ensemble = Ensemble::load(folder, imputer.as_ref(), device)?;
+        let imputation = imputer.as_ref().map_or(Imputation::Files(&self.imputed), Imputation::Drawn);
+        imputation.expect_number(ensemble.members.len())?;
         self.expect_writable()?;
-        let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, &imputer)?;
-        let outlook = self.write(models, &imputer, &ensemble, &record, rhythm)?;
+        let place = &ensemble.members[0].place;
+        let (record, rhythm) = read(&self.data, self.var.as_deref(), &ensemble.config.data, place)?;
+        let models = Models { imputation, ensemble: &ensemble, folder };
+        let outlook = self.write(models, &record, rhythm)?;
         if self.pages.wanted() {
-            let mut page = self.page(models, &imputer, &ensemble, &record, &outlook)?;
+            let mut page = self.page(models, &record, &outlook)?;
             page.facts.splice(0..0, report::facts(device, started));
             self.pages.write(&page)?;
         }
         Ok(outlook)
     }
 
-    /// Where the models are.
-    fn models(&self) -> Result<Models<'_>> {
-        let missing = |option: &str, what: &str| {
+    /// The folder of the forecasters; an error when a part of the models is not named.
+    fn expect_models(&self) -> Result<&Path> {
+        let missing = |what: &str| {
             Error::Input(format!(
-                "{option}: expected {what} for --method stimp, found none; a baseline such as --method climatology \
-                 needs none"
+                "{what} for --method stimp, found none; a baseline such as --method climatology needs none"
             ))
         };
         if self.train_frames.is_some() {
@@ -144,18 +153,30 @@ impl Forecast {
                 "--train-frames: the weights say which frames trained; it is for baselines".into(),
             ));
         }
-        let forecasters = self.forecasters.as_deref();
-        let forecasters =
-            forecasters.ok_or_else(|| missing("--forecasters", "the folder of `isobath train forecaster`"))?;
-        let weights =
-            self.weights.as_deref().ok_or_else(|| missing("--weights", "weights of `isobath train stddm`"))?;
-        Ok(Models { weights, forecasters })
+        if self.weights.is_none() && self.imputed.is_empty() && self.forecasters.is_some() {
+            return Err(missing("--weights: expected weights of `isobath train stddm`, or --imputed files,"));
+        }
+        let folder = self.forecasters.as_deref();
+        folder.ok_or_else(|| missing("--forecasters: expected the folder of `isobath train forecaster`"))
+    }
+
+    /// What imputes, for the file and the report.
+    fn imputer(&self, imputation: Imputation) -> String {
+        match imputation {
+            Imputation::Drawn(_) => {
+                self.weights.as_deref().map_or_else(String::new, |path| trained::file(path).display().to_string())
+            }
+            Imputation::Files(files) => {
+                files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            }
+        }
     }
 
     /// An error when an option is there that only the models heed.
     fn expect_baseline(&self) -> Result<()> {
         let given = [
             ("--forecasters", self.forecasters.is_some(), "needs no forecasters"),
+            ("--imputed", !self.imputed.is_empty(), "needs no imputed files"),
             ("--interval", self.interval.is_some(), "gives no interval"),
             ("--band", self.band, "gives no band"),
         ];
@@ -169,18 +190,11 @@ impl Forecast {
     }
 
     /// What the report says.
-    fn page<'a>(
-        &self,
-        models: Models,
-        imputer: &Imputer,
-        ensemble: &Ensemble,
-        record: &'a Record,
-        outlook: &'a Outlook,
-    ) -> Result<Report<'a>> {
+    fn page<'a>(&self, models: Models, record: &'a Record, outlook: &'a Outlook) -> Result<Report<'a>> {
+        let Models { imputation, ensemble, folder } = models;
         let mut page = Report::of(record);
         let dates = outlook.dates();
-        let (members, bounds) =
-            (ensemble.members.len(), outlook::bounds_name(self.bounds(models, ensemble.members.len())?));
+        let members = ensemble.members.len();
         page.title = format!("{}, forecast", page.title);
         page.lead = format!(
             "{} to {}, {} frames, forecast from what was observed before by {members} models, each trained on gaps filled \
@@ -190,41 +204,35 @@ impl Forecast {
             dates.len()
         );
         page.views = vec![outlook.view()];
-        page.loss = vec![outlook::curve(ensemble, models.forecasters)];
-        page.config = Some(outlook::settings(imputer, ensemble)?);
+        page.loss = vec![outlook::curve(ensemble, folder)];
+        page.config = Some(outlook::settings(imputation.imputer(), ensemble)?);
         page.facts = outlook::facts(ensemble, record, &page.score_units);
-        page.facts.push(("Interval".into(), bounds));
+        page.facts.push(("Interval".into(), outlook::bounds_name(self.bounds(models)?)));
         page.facts.push(("Data".into(), self.data.display().to_string()));
-        page.facts.push(("Weights".into(), trained::file(models.weights).display().to_string()));
+        let imputer = if imputation.imputer().is_some() { "Weights" } else { "Imputed" };
+        page.facts.push((imputer.into(), self.imputer(imputation)));
         Ok(page)
     }
 
     /// Forecasts and writes the file; returns the forecast beside what went before it.
-    pub(super) fn write(
-        &self,
-        models: Models,
-        imputer: &Imputer,
-        ensemble: &Ensemble,
-        record: &Record,
-        mut rhythm: Rhythm,
-    ) -> Result<Outlook> {
-        let bounds = self.bounds(models, ensemble.members.len())?;
-        let horizon = self.horizon(models, ensemble)?;
+    pub(super) fn write(&self, models: Models, record: &Record, mut rhythm: Rhythm) -> Result<Outlook> {
+        let Models { imputation, ensemble, folder } = models;
+        let bounds = self.bounds(models)?;
+        let horizon = self.horizon(models)?;
         let origin = self.origin(&rhythm).map_err(|what| self.in_data(what))?;
         rhythm.extend(origin + horizon).map_err(|what| self.in_data(what))?;
-        let mut progress = Progress::new("imputing", ensemble.work(imputer)?, 0);
-        let forecasts = ensemble
-            .forecast(imputer, &record.series, origin, (&mut progress, 0))
-            .map_err(|error| self.named(error))?;
+        let mut progress = Progress::new("imputing", ensemble.work(imputation)?, 0);
+        let forecasts = ensemble.forecast(imputation, record, origin, (&mut progress, 0));
+        // Files have names of their own.
+        let forecasts = match imputation {
+            Imputation::Drawn(_) => forecasts.map_err(|error| self.named(error))?,
+            Imputation::Files(_) => forecasts?,
+        };
         drop(progress);
         let time = rhythm.time.slice(origin..origin + horizon);
         let product = Product::new(record, &forecasts, &ensemble.variances(), time, bounds)?;
-        let source = format!(
-            "STIMP, {} forecasters in {}, imputer {}",
-            ensemble.members.len(),
-            models.forecasters.display(),
-            trained::file(models.weights).display()
-        );
+        let (members, folder, imputer) = (ensemble.members.len(), folder.display(), self.imputer(imputation));
+        let source = format!("STIMP, {members} forecasters in {folder}, imputer {imputer}");
         let last = rhythm.time.dates[origin - 1].to_string();
         product.output(record, &last, source, history()).write(&self.out)?;
         let ends = product.ends.as_ref().map(|ends| (outlook::bounds_name(bounds), ends));
@@ -232,7 +240,8 @@ impl Forecast {
         Ok(Outlook::new(record, &rhythm.time, origin, &product.values, ends, deviation))
     }
 
-    fn bounds(&self, models: Models, members: usize) -> Result<Bounds> {
+    fn bounds(&self, models: Models) -> Result<Bounds> {
+        let members = models.ensemble.members.len();
         if self.no_interval {
             return Ok(Bounds::None);
         }
@@ -240,7 +249,7 @@ impl Forecast {
             return Err(Error::Input(format!(
                 "{}: expected at least 2 forecasters for an interval, found {members}; train more with --members, or \
                  forecast with --no-interval",
-                models.forecasters.display()
+                models.folder.display()
             )));
         }
         if self.band {
@@ -251,13 +260,13 @@ impl Forecast {
         Ok(Bounds::Interval(level))
     }
 
-    fn horizon(&self, models: Models, ensemble: &Ensemble) -> Result<usize> {
-        let most = ensemble.config.model.horizon;
+    fn horizon(&self, models: Models) -> Result<usize> {
+        let most = models.ensemble.config.model.horizon;
         match self.horizon.unwrap_or(most) {
             found if (1..=most).contains(&found) => Ok(found),
             found => Err(Error::Input(format!(
                 "--horizon: expected 1 to {most} frames, which the forecasters in {} give, found {found}",
-                models.forecasters.display()
+                models.folder.display()
             ))),
         }
     }
@@ -304,7 +313,8 @@ impl Forecast {
     fn expect_writable(&self) -> Result<()> {
         let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
         let weights = self.weights.as_deref().map(trained::file);
-        if same(&self.out, &self.data) || weights.is_some_and(|weights| same(&self.out, &weights)) {
+        let mut read = self.imputed.iter().chain(&weights).chain([&self.data]);
+        if read.any(|path| same(&self.out, path)) {
             let out = self.out.display();
             return Err(Error::Input(format!("{out}: expected another file to write than those that are read")));
         }

@@ -125,12 +125,15 @@ pub(super) fn bounds_name(bounds: Bounds) -> String {
     }
 }
 
-/// The settings of both models as TOML.
-pub(super) fn settings(imputer: &Imputer, ensemble: &Ensemble) -> Result<String> {
+/// The settings of the forecasters as TOML, after those of the imputer where there is one.
+pub(super) fn settings(imputer: Option<&Imputer>, ensemble: &Ensemble) -> Result<String> {
     let failed = |error: toml::ser::Error| Error::Fault(error.to_string());
-    let imputing = toml::to_string(&imputer.trained.config).map_err(failed)?;
     let forecasting = toml::to_string(&ensemble.config).map_err(failed)?;
-    Ok(format!("# Imputer\n\n{imputing}\n# Forecasters\n\n{forecasting}"))
+    let imputing = match imputer {
+        Some(imputer) => format!("# Imputer\n\n{}\n", toml::to_string(&imputer.trained.config).map_err(failed)?),
+        None => String::new(),
+    };
+    Ok(format!("{imputing}# Forecasters\n\n{forecasting}"))
 }
 
 /// What the forecasters are; `units` are those of the transformed variable.

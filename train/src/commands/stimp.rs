@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::data::netcdf;
 use crate::data::rhythm;
 use crate::forecasting::scoring::Row;
-use crate::forecasting::{self, Bounds, Ensemble, Imputer, SETTINGS};
+use crate::forecasting::{self, Bounds, Ensemble, Imputation, Imputer, SETTINGS};
 use crate::html::{Report, View};
 use crate::imputing::{self, Filled};
 use crate::record::Record;
@@ -109,10 +109,11 @@ impl Stimp {
 
         heading(3, "training the forecasters");
         let resume = self.resume && forecasters.join(SETTINGS).exists();
-        let (record, rhythm) = read(&self.data, None, &imputer.trained.config.data, &imputer)?;
+        let (record, rhythm) = read(&self.data, None, &imputer.trained.config.data, &imputer.trained.place)?;
         let job = forecaster::Job { data: &self.data, out: &forecasters, resume };
-        job.train(device, &imputer, &record, forecasting)?;
-        let ensemble = Ensemble::load(&forecasters, &imputer, device)?;
+        let imputation = Imputation::Drawn(&imputer);
+        job.train(device, imputation, &record, forecasting)?;
+        let ensemble = Ensemble::load(&forecasters, Some(&imputer), device)?;
 
         heading(4, "scoring forecasts of held-out frames");
         let scores = self.out.join("scores.json");
@@ -127,6 +128,7 @@ impl Stimp {
             var: Some(self.var.clone()),
             method: Method::Stimp,
             weights: Some(folder.clone()),
+            imputed: Vec::new(),
             forecasters: Some(forecasters.clone()),
             train_frames: None,
             horizon: None,
@@ -137,8 +139,8 @@ impl Stimp {
             out: out.clone(),
             pages: Pages { report: None, plots: None },
         };
-        let models = Models { weights: &folder, forecasters: &forecasters };
-        let outlook = forecast.write(models, &imputer, &ensemble, &record, rhythm)?;
+        let models = Models { imputation, ensemble: &ensemble, folder: &forecasters };
+        let outlook = forecast.write(models, &record, rhythm)?;
         let seen = gappy.seen(&gappy.series.observed);
         let views = [filled.view(&gappy.field, "the record without gaps".into(), &seen, None), outlook.view()];
         let views = views.into_iter().chain(scored.outlook.iter().map(Outlook::view)).collect();
@@ -257,7 +259,7 @@ impl Stimp {
         outlook::add_scores(&mut page, &scored.rows, &scored.heading);
         let (stddm, forecasters) = (self.out.join("stddm").join(trained::FILE), self.out.join("forecasters"));
         page.loss = vec![report::curve("imputer", &stddm), outlook::curve(ensemble, &forecasters)];
-        page.config = Some(outlook::settings(imputer, ensemble)?);
+        page.config = Some(outlook::settings(Some(imputer), ensemble)?);
         page.facts = report::model_facts(&imputer.trained);
         page.facts.extend(outlook::facts(ensemble, record, &page.score_units));
         page.facts.push(("Interval".into(), outlook::bounds_name(Bounds::Interval(self.interval))));

@@ -6,7 +6,7 @@ use isobath_engine::Device;
 use isobath_engine::weights::Weights;
 use isobath_models::rubin::Pooled;
 
-use super::{Config, FILE, TrainedForecaster, train_forecaster};
+use super::{Config, FILE, Imputation, TrainedForecaster, imputed, train_forecaster};
 use crate::data::nodes::Series;
 use crate::imputing;
 use crate::progress::Progress;
@@ -43,14 +43,14 @@ pub fn member_folder(folder: &Path, member: usize) -> PathBuf {
 }
 
 /// Trains the members of `config` that are not trained yet on the training frames of `record`, each on an imputed data
-/// set of its own that sees nothing of the frames after them, and writes each into a folder of its own. `say` hears what
-/// comes next.
+/// set of its own that sees nothing of the frames after them, and writes each into a folder of its own; `checksums` are those
+/// of [`Imputation::checksums`]. `say` hears what comes next.
 ///
 /// # Errors
 /// As [`train_forecaster`], and [`Error::Input`] when a member in the folder was trained otherwise.
 pub fn train_members(
     device: &Device,
-    imputer: &Imputer,
+    (imputation, checksums): (Imputation, Vec<Option<String>>),
     record: &Record,
     config: &Config,
     folder: &Path,
@@ -58,9 +58,9 @@ pub fn train_members(
 ) -> Result<()> {
     let members = config.ensemble.members;
     let series = record.series.part(record.train.clone());
-    for member in 0..members {
+    for (member, data_set) in checksums.into_iter().enumerate() {
         let place = member_folder(folder, member);
-        let mut trained = begin(device, imputer, record, config.clone(), member, &place)?;
+        let mut trained = begin(device, (imputation, data_set), record, config.clone(), member, &place)?;
         let named = format!("forecaster {} of {members}", member + 1);
         if trained.residuals.is_some() {
             say(format!("{named} is trained already"));
@@ -71,20 +71,16 @@ pub fn train_members(
             step => format!("{named} goes on from step {step}"),
         });
         std::fs::create_dir_all(&place).map_err(|error| Error::file(&place, error))?;
-        let mut progress = Progress::new("imputing", imputing::work(&imputer.trained, series.frames, 1)?, 0);
-        let seed = config.ensemble.seed ^ (member as u64 + 1).wrapping_mul(0xd1b5_4a32_d192_ed03);
-        let values = imputing::data_sets(&imputer.trained, &series, (1, seed), (&mut progress, 0))?;
-        drop(progress);
-        let imputed = Series { values, ..series.clone() };
+        let imputed = Series { values: imputation.data_set(record, &config.ensemble, member)?, ..series.clone() };
         train_forecaster(&mut trained, &imputed, record.train.clone(), &place)?;
     }
     Ok(())
 }
 
-/// A new member, or the one in its folder.
+/// A new member, or the one in its folder; `data_set` is the checksum of what a file imputed.
 fn begin(
     device: &Device,
-    imputer: &Imputer,
+    (imputation, data_set): (Imputation, Option<String>),
     record: &Record,
     mut config: Config,
     member: usize,
@@ -94,7 +90,8 @@ fn begin(
     let path = folder.join(FILE);
     if !path.exists() {
         let mut trained = TrainedForecaster::new(device, config, record.place.clone())?;
-        trained.imputer = Some(imputer.checksum.clone());
+        trained.imputer = imputation.imputer().map(|imputer| imputer.checksum.clone());
+        trained.data_set = data_set;
         return Ok(trained);
     }
     let mut trained = TrainedForecaster::load(&path, device)?;
@@ -102,14 +99,22 @@ fn begin(
         let path = path.display();
         return Err(Error::Input(format!("{path}: was trained with `{old}`, now asked to resume with `{new}`")));
     }
-    expect_fits(&path, &trained, imputer)?;
+    if trained.data_set != data_set {
+        let source = |sum: &Option<String>| match sum {
+            Some(sum) => format!("a file of the checksum {sum}"),
+            None => "weights".to_owned(),
+        };
+        let (path, old, new) = (path.display(), source(&trained.data_set), source(&data_set));
+        return Err(Error::Input(format!("{path}: was trained on what {old} imputed, now asked to resume with {new}")));
+    }
+    expect_fits(&path, &trained, imputation.imputer())?;
     trained.config = config;
     Ok(trained)
 }
 
-/// An error unless the forecaster was trained on what this imputer fills.
-fn expect_fits(path: &Path, trained: &TrainedForecaster, imputer: &Imputer) -> Result<()> {
-    let path = path.display();
+/// An error unless the forecaster was trained on what this imputer fills, or on files from anywhere.
+fn expect_fits(path: &Path, trained: &TrainedForecaster, imputer: Option<&Imputer>) -> Result<()> {
+    let (path, Some(imputer)) = (path.display(), imputer) else { return Ok(()) };
     let (own, other) = (&trained.place, &imputer.trained.place);
     let grids = || (own.grid(), other.grid());
     if own.mask != other.mask || grids().0 != grids().1 {
@@ -117,6 +122,14 @@ fn expect_fits(path: &Path, trained: &TrainedForecaster, imputer: &Imputer) -> R
         let (own, other) = grids();
         return Err(Error::Input(format!(
             "{path}: the forecaster was trained on {own_sea} sea pixels of {own}, the imputer on {other_sea} of {other}"
+        )));
+    }
+    if own.scaling != other.scaling {
+        let (own, other) = (own.scaling, other.scaling);
+        return Err(Error::Input(format!(
+            "{path}: the forecaster was trained on values less {} over {}, the imputer on values less {} over {}; give \
+             both the same training frames",
+            own.offset, own.factor, other.offset, other.factor
         )));
     }
     match &trained.imputer {
@@ -140,9 +153,11 @@ impl Ensemble {
     /// Reads the folder of a training.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Input`] when it is not one, or not done, or not of this imputer.
-    pub fn load(folder: &Path, imputer: &Imputer, device: &Device) -> Result<Self> {
-        let config = Config::read(&folder.join(SETTINGS))?;
+    /// [`Error::File`] and [`Error::Input`] when it is not one, or not done, or not of this imputer, where there is one.
+    pub fn load(folder: &Path, imputer: Option<&Imputer>, device: &Device) -> Result<Self> {
+        let settings = folder.join(SETTINGS);
+        let config = Config::read(&settings)?;
+        config.check().map_err(|error| Error::Input(format!("{}: {error}", settings.display())))?;
         let load = |member: usize| {
             let path = member_folder(folder, member).join(FILE);
             let trained = TrainedForecaster::load(&path, device)?;
@@ -162,34 +177,43 @@ impl Ensemble {
     }
 
     /// Frames of history that a forecast needs.
-    pub fn history(&self, imputer: &Imputer) -> usize {
-        self.config.model.frames.max(imputer.trained.config.train.window)
+    pub fn history(&self, imputation: Imputation) -> usize {
+        let window = imputation.imputer().map_or(0, |imputer| imputer.trained.config.train.window);
+        self.config.model.frames.max(window)
     }
 
-    /// The members' forecasts of the frames from `origin` on. Nothing from there on is looked at: the window before it is
-    /// imputed anew, once for each member.
+    /// The members' forecasts of the frames from `origin` on. Nothing of `record` from there on is looked at: the window
+    /// before it is imputed anew, once for each member, or each reads it from its file, whoever imputed that.
     ///
     /// # Errors
-    /// [`Error::Input`] when there are fewer frames before it than [`Ensemble::history`].
+    /// [`Error::Input`] when there are fewer frames before it than [`Ensemble::history`], and for files that do not fit.
     pub fn forecast(
         &self,
-        imputer: &Imputer,
-        series: &Series,
+        imputation: Imputation,
+        record: &Record,
         origin: usize,
         progress: (&mut Progress, u64),
     ) -> Result<Forecasts> {
-        let (history, count) = (self.history(imputer), self.members.len());
+        let (history, count, series) = (self.history(imputation), self.members.len(), &record.series);
         if origin < history || origin > series.frames {
             return Err(Error::Input(format!(
                 "a forecast from frame {origin}: expected at least {history} frames before it, of {}",
                 series.frames
             )));
         }
-        let past = series.part(origin - history..origin);
-        let seed = self.config.ensemble.seed.wrapping_add(origin as u64);
-        let sets = imputing::data_sets(&imputer.trained, &past, (count, seed), progress)?;
+        let sets = match imputation {
+            Imputation::Drawn(imputer) => {
+                let seed = self.config.ensemble.seed.wrapping_add(origin as u64);
+                imputing::data_sets(&imputer.trained, &series.part(origin - history..origin), (count, seed), progress)?
+            }
+            Imputation::Files(files) => {
+                imputation.expect_number(count)?;
+                let read = |path: &PathBuf| imputed::read_data_set(path, record, origin - history..origin);
+                files.iter().map(read).collect::<Result<Vec<_>>>()?.concat()
+            }
+        };
         let window = self.config.model.frames * series.nodes;
-        let sets = sets.chunks(past.values.len()).map(|set| &set[set.len() - window..]);
+        let sets = sets.chunks(history * series.nodes).map(|set| &set[set.len() - window..]);
         let members = self.members.iter().zip(sets).map(|(member, set)| member.forecast(set));
         Ok(Forecasts { members: members.collect::<Result<_>>()? })
     }
@@ -198,8 +222,9 @@ impl Ensemble {
     ///
     /// # Errors
     /// None that [`Ensemble::load`] has not found.
-    pub fn work(&self, imputer: &Imputer) -> Result<u64> {
-        imputing::work(&imputer.trained, self.history(imputer), self.members.len())
+    pub fn work(&self, imputation: Imputation) -> Result<u64> {
+        let work = |imputer: &Imputer| imputing::work(&imputer.trained, self.history(imputation), self.members.len());
+        imputation.imputer().map_or(Ok(0), work)
     }
 
     /// The variance within each imputed data set at every cell of a forecast, `[T', n]` a member.

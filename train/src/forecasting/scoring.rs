@@ -5,6 +5,7 @@ use std::time::Instant;
 use isobath_models::metrics::{Interval, IntervalScores, Scores};
 use serde::Serialize;
 
+use super::Imputation;
 use super::ensemble::{Ensemble, Forecasts, Imputer};
 use crate::data::rhythm::Step;
 use crate::evaluating::{Baselines, Estimate};
@@ -72,7 +73,7 @@ pub fn score(
 ) -> Result<(Vec<Row>, Vec<Estimate>)> {
     let baselines = Baselines::new(record, &record.series.observed);
     let variances = ensemble.map_or(Vec::new(), |(ensemble, _)| ensemble.variances());
-    let work = ensemble.map_or(Ok(0), |(ensemble, imputer)| ensemble.work(imputer))?;
+    let work = ensemble.map_or(Ok(0), |(ensemble, imputer)| ensemble.work(Imputation::Drawn(imputer)))?;
     let mut progress = Progress::new("forecasting", work * origins.len() as u64, 0);
     let (mut tallies, mut last): (Vec<Tally>, Vec<Estimate>) = (Vec::new(), Vec::new());
     for (number, &origin) in origins.iter().enumerate() {
@@ -82,8 +83,8 @@ pub fn score(
         let mut estimates = Vec::new();
         if let Some((ensemble, imputer)) = ensemble {
             let start = Instant::now();
-            let forecasts =
-                ensemble.forecast(imputer, &record.series, origin, (&mut progress, number as u64 * work))?;
+            let imputation = Imputation::Drawn(imputer);
+            let forecasts = ensemble.forecast(imputation, record, origin, (&mut progress, number as u64 * work))?;
             estimates.push(estimate(&forecasts, &variances, start.elapsed().as_secs_f64())?);
         }
         let dates = &record.field.time.dates[origin..origin + horizon];

@@ -88,7 +88,7 @@ impl Forecast {
     fn untrained(&self, device: &Device) -> Result<(Record, Rhythm)> {
         if let Some(weights) = &self.weights {
             let imputer = Imputer::load(weights, device)?;
-            return read(&self.data, self.var.as_deref(), &imputer.trained.config.data, &imputer);
+            return read(&self.data, self.var.as_deref(), &imputer.trained.config.data, &imputer.trained.place);
         }
         let Some(variable) = self.var.clone() else {
             return Err(Error::Input(

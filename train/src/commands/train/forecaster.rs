@@ -9,18 +9,25 @@ use super::put;
 use crate::commands::forecast::read;
 use crate::commands::{make_folder, report};
 use crate::config::Data;
-use crate::forecasting::{self, Config, Imputer, SETTINGS, train_members};
+use crate::forecasting::{self, Config, Imputation, Imputer, SETTINGS, train_members};
 use crate::record::Record;
+use crate::trained::Trained;
 use crate::{Error, Result};
 
 /// Train STIMP's forecasters, one for each of several imputed data sets
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  isobath train forecaster --data chl.nc --weights run --window 46 --horizon 12 -o forecasters\n\n\
+    after_help = "Example:\n  isobath train forecaster --data chl.nc --weights run --window 46 --horizon 12 -o forecasters\n  \
+    isobath train forecaster --data chl.nc --var chlor_a --train-frames 220 --imputed a.nc b.nc c.nc -o forecasters\n\n\
     The weights of `isobath train stddm` impute the training frames once for each forecaster; observed values stay as they \
     are. The frames that trained those weights train the forecasters too, and nothing of the frames after them is seen. \
     DIR/member-00, member-01, ... hold the weights and metrics. Ctrl-C stops after the step and keeps a checkpoint; the \
-    same command with --resume goes on, also with more --members."
+    same command with --resume goes on, also with more --members.\n\n\
+    With --imputed each file trains a forecaster, whatever method filled it: the variable on the grid of the data, with a \
+    value in every sea cell of the training frames, such as `isobath impute --samples 1 --seed N` writes. Where the data \
+    have a value, it counts instead of the file's. Whether a file was made without looking at frames after the training \
+    frames, only its maker knows. `forecast` then takes the frames before the forecast from --imputed files too, or imputes \
+    them with weights that were trained on the same frames of the same data, as `evaluate-forecast` always does."
 )]
 pub(super) struct Forecaster {
     /// NetCDF file on the grid on which the imputer was trained
@@ -31,7 +38,13 @@ pub(super) struct Forecaster {
     var: Option<String>,
     /// Weights of the imputer, or the folder of its training
     #[arg(long, value_name = "PATH")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
+    /// Instead of weights: NetCDF files of the data without gaps, one for each forecaster
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["weights", "members"])]
+    imputed: Vec<PathBuf>,
+    /// With --imputed: train on the first N frames of the data [default: all]
+    #[arg(long, value_name = "N", conflicts_with = "weights")]
+    train_frames: Option<usize>,
     /// TOML file of settings; options given here come before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -67,17 +80,43 @@ pub(super) struct Forecaster {
 
 impl Forecaster {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
-        let config = self.configuration()?;
-        let imputer = Imputer::load(&self.weights, device)?;
-        let (record, _) = read(&self.data, self.var.as_deref(), &imputer.trained.config.data, &imputer)?;
+        let mut config = self.configuration()?;
+        let imputer = self.weights.as_deref().map(|weights| Imputer::load(weights, device)).transpose()?;
+        let (imputation, record) = match &imputer {
+            Some(imputer) => {
+                let Trained { config, place, .. } = &imputer.trained;
+                (Imputation::Drawn(imputer), read(&self.data, self.var.as_deref(), &config.data, place)?.0)
+            }
+            None => (Imputation::Files(&self.imputed), self.without_weights(&mut config)?),
+        };
         let job = Job { data: &self.data, out: &self.out, resume: self.resume };
         let members = config.ensemble.members;
-        job.train(device, &imputer, &record, config)?;
+        job.train(device, imputation, &record, config)?;
         println!("trained {members} forecasters in {}", self.out.display());
         if members < 2 {
             println!("one forecaster gives no interval; go on with --members 2 or more and --resume");
         }
         Ok(())
+    }
+
+    /// The record that files were imputed from; its settings are put into `config`.
+    fn without_weights(&self, config: &mut Config) -> Result<Record> {
+        let data = &mut config.data;
+        put(&mut data.variable, &self.var);
+        data.train_frames = self.train_frames.or(data.train_frames);
+        let wanted = [
+            (self.imputed.is_empty(), "--weights: expected weights of `isobath train stddm`, or --imputed files"),
+            (data.variable.is_empty(), "--var: expected the name of a variable where there are no --weights"),
+        ];
+        if let Some((_, what)) = wanted.iter().find(|(missing, _)| *missing) {
+            return Err(Error::Input(format!("{what}, found none")));
+        }
+        let (record, rhythm) = Record::regular_to_train(&self.data, data)?;
+        eprintln!("{}\n{}", record.describe(), rhythm.describe());
+        data.transform = Some(record.transform);
+        data.train_frames = data.train_frames.or(Some(rhythm.places.len()));
+        config.ensemble.members = self.imputed.len();
+        Ok(record)
     }
 
     fn configuration(&self) -> Result<Config> {
@@ -107,11 +146,13 @@ impl Job<'_> {
     pub(in crate::commands) fn train(
         &self,
         device: &Device,
-        imputer: &Imputer,
+        imputation: Imputation,
         record: &Record,
         mut config: Config,
     ) -> Result<()> {
-        config.data = Data { variable: record.field.name.clone(), ..imputer.trained.config.data.clone() };
+        if let Imputation::Drawn(imputer) = imputation {
+            config.data = Data { variable: record.field.name.clone(), ..imputer.trained.config.data.clone() };
+        }
         let (train, frames) = (record.train.len(), record.series.frames);
         forecasting::expect_room(&config, train, frames)
             .map_err(|error| Error::Input(format!("{}: {error}", self.data.display())))?;
@@ -128,10 +169,12 @@ impl Job<'_> {
             (true, true) => self.expect_same(&settings, &config)?,
             (false, false) => {}
         }
+        // What is wrong with a file is told before anything is written.
+        let checksums = imputation.checksums(record, config.ensemble.members)?;
         make_folder(self.out)?;
         report::expect_writable(&settings)?;
         config.write(&settings)?;
-        train_members(device, imputer, record, &config, self.out, &mut |what| eprintln!("{what}"))
+        train_members(device, (imputation, checksums), record, &config, self.out, &mut |what| eprintln!("{what}"))
             .map_err(|error| self.explain(error))
     }
 
