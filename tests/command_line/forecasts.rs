@@ -235,6 +235,38 @@ fn an_ensemble_killed_in_a_later_member_goes_on_with_the_same_bits() {
     refuses(folder, &format!("{TRAIN} --epochs 9 --patience 60 -o cast --resume"), &["epochs = 60", "epochs = 9"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_ensemble_killed_in_a_refit_goes_on_with_the_same_bits() {
+    let place = imputer();
+    let folder = place.path();
+    let line = format!("{TRAIN} --epochs 60 --patience 60 --refit");
+    let (_, said) = succeeds(folder, &format!("{line} -o whole"));
+    assert_eq!(said.matches("as many afresh on all training frames").count(), 3, "{said}");
+    let mut training = super::command(folder, &format!("{line} -o cast")).spawn().expect("the program starts");
+    let second = folder.join("cast/member-01/forecaster.safetensors");
+    let begin = std::time::Instant::now();
+    while !second.exists() {
+        assert!(begin.elapsed().as_secs() < 60, "no second member");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    training.kill().expect("killed");
+    training.wait().expect("an end");
+    assert!(!folder.join("cast/member-02").exists(), "too late to tell");
+    succeeds(folder, &format!("{line} -o cast --resume"));
+    assert!(members(folder, "cast", 3) == members(folder, "whole", 3), "the weights or the metrics differ");
+    // Between choosing the length and the refit.
+    for name in ["forecaster.safetensors", "metrics.jsonl"] {
+        std::fs::remove_file(folder.join("cast/member-00").join(name)).expect("removed");
+    }
+    succeeds(folder, &format!("{line} -o cast --resume"));
+    assert!(members(folder, "cast", 3) == members(folder, "whole", 3));
+    let cast = "forecast --data chl.nc --weights run --forecasters cast -o next.nc --report next.html";
+    succeeds(folder, cast);
+    assert!(page(folder, "next.html").0.contains("on validation frames"), "the interval is that of held-out frames");
+    refuses(folder, &format!("{TRAIN} --validation-frames 0 --refit -o new"), &["train.refit", "found 0"]);
+}
+
 #[test]
 fn one_command_does_it_all_and_goes_on() {
     let place = record();

@@ -10,6 +10,7 @@ mod forecasts;
 #[cfg(unix)]
 mod interruption;
 mod records;
+mod refit;
 mod runs;
 mod settings;
 

@@ -81,6 +81,9 @@ pub struct Train {
     pub validation_frames: usize,
     /// Epochs without a better result on the validation frames after which the training stops.
     pub patience: usize,
+    /// Whether, once the validation frames have told the best number of epochs, a training afresh for as many on all
+    /// training frames gives the weights. The learning rate falls as it did before.
+    pub refit: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Epochs between checkpoints.
@@ -102,6 +105,7 @@ impl Default for Train {
             schedule: Decline::Step,
             validation_frames: 0,
             patience: 50,
+            refit: false,
             seed: 1234,
             checkpoint_every: 10,
         }
@@ -250,9 +254,22 @@ impl Config {
         within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.max_norm", train.max_norm, f64::MIN_POSITIVE..=f64::MAX, "above 0")?;
         within("train.patience", train.patience, 1.., "at least 1")?;
+        expect_validation(train.refit, train.validation_frames)?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
         within("impute.samples", impute.samples, 1..=10_000, "1 to 10000")?;
         within("impute.stride", impute.stride.unwrap_or(1), 1..=train.window, "1 to the window")
+    }
+}
+
+/// An error when a training that is done afresh has no frames to tell its length.
+pub(crate) fn expect_validation(refit: bool, validation_frames: usize) -> Result<()> {
+    match refit && validation_frames == 0 {
+        false => Ok(()),
+        true => Err(Error::Input(
+            "configuration field train.refit: expected train.validation_frames above 0, which tell the number of \
+             epochs, found 0"
+                .into(),
+        )),
     }
 }
 

@@ -200,13 +200,44 @@ pub fn train_forecaster(
             imputed.frames
         )));
     }
-    let (starts, validation) = split(&frames, &trained.config)?;
-    let Train { batch, epochs, seed, checkpoint_every, .. } = trained.config.train;
+    let windows = split(&frames, &trained.config)?;
+    let epochs = trained.config.train.epochs;
+    train_on(trained, imputed, windows, epochs, folder, None)
+}
+
+/// Trains for so many epochs on all of `frames`, also on those that validated `chosen`, whose residuals go on telling how
+/// far forecasts are off; otherwise as [`train_forecaster`].
+///
+/// # Errors
+/// As [`train_forecaster`].
+pub fn refit(
+    trained: &mut TrainedForecaster,
+    chosen: &TrainedForecaster,
+    epochs: usize,
+    imputed: &Series,
+    frames: Range<usize>,
+    folder: &Path,
+) -> Result<Vec<Step>> {
+    let length = trained.config.model.frames + trained.config.model.horizon;
+    let windows = (windows::starts(&frames, length, 1, "training")?, Vec::new());
+    train_on(trained, imputed, windows, epochs, folder, chosen.residuals.clone())
+}
+
+/// Trains and validates on windows with these first frames; `residuals` that are not known are found in the end.
+fn train_on(
+    trained: &mut TrainedForecaster,
+    imputed: &Series,
+    (starts, validation): (Vec<usize>, Vec<usize>),
+    epochs: usize,
+    folder: &Path,
+    residuals: Option<Residuals>,
+) -> Result<Vec<Step>> {
+    let Train { batch, seed, checkpoint_every, .. } = trained.config.train;
     let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint: folder.join(FILE) };
     let best = Best::of(folder, trained.step, trained.config.train.patience)?;
     let mut training = Forecasting { trained, imputed, validation, best };
     let steps = run(&mut training, &course, folder)?;
-    training.finish(&course)?;
+    training.finish(&course, residuals)?;
     Ok(steps)
 }
 
@@ -251,12 +282,12 @@ impl Forecasting<'_> {
         }
     }
 
-    /// Ends the training with the best weights and their residuals.
-    fn finish(&mut self, course: &Course) -> Result<()> {
+    /// Ends the training with the best weights and their residuals, unless those are known.
+    fn finish(&mut self, course: &Course, residuals: Option<Residuals>) -> Result<()> {
         if !self.validation.is_empty() {
             self.best.take(&mut self.trained.model.parameters)?;
         }
-        self.trained.residuals = Some(self.residuals(course)?);
+        self.trained.residuals = Some(residuals.map_or_else(|| self.residuals(course), Ok)?);
         self.trained.save(&course.checkpoint, course.epochs as u64)?;
         self.best.remove()
     }

@@ -22,10 +22,13 @@ mod best;
 mod stddm;
 
 pub(crate) use best::Best;
-pub use stddm::{split, train};
+pub use stddm::{refit, split, train};
 
 /// Name of the file of [`Step`]s, a line of JSON each.
 pub const METRICS: &str = "metrics.jsonl";
+
+/// Name of the folder in which a training that is done afresh chose its length.
+pub const SELECTION: &str = "selection";
 
 /// A loss that rounding alone explains, on the model's scale of about 1: that of pixels that never change.
 const ROUNDING: f64 = 1e-6;
@@ -160,6 +163,12 @@ pub(crate) fn descend(
         false => f64::NAN,
     };
     Ok(Step { step, epoch, loss: value, lr: adam.lr, gradient_norm, validation: None })
+}
+
+/// The number of epochs after which the validation was best, if there was one.
+pub fn best_epochs(steps: &[Step]) -> Option<usize> {
+    let validated = steps.iter().filter_map(|step| Some((step.epoch, step.validation?)));
+    validated.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(epoch, _)| epoch as usize + 1)
 }
 
 /// Says where a training failed, and which weights are left of it.

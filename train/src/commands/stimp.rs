@@ -94,7 +94,7 @@ impl Stimp {
         let (folder, forecasters) = (self.out.join("stddm"), self.out.join("forecasters"));
 
         heading(1, "training the imputer");
-        let resume = self.resume && folder.join(trained::FILE).exists();
+        let resume = self.resume && stddm::Job::begun(&folder);
         stddm::Job { data: &self.data, out: &folder, resume }.train(device, imputing)?;
         let imputer = Imputer::load(&folder, device)?;
 

@@ -63,6 +63,10 @@ pub struct Train {
     pub validation_frames: Option<usize>,
     /// Epochs without a better forecast of the validation frames after which the training stops.
     pub patience: usize,
+    /// Whether, once the validation frames have told the best number of epochs, a training afresh for as many on all
+    /// training frames gives the weights. The learning rate falls as it did before,
+    /// and the interval keeps the width that the validation frames gave it.
+    pub refit: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Epochs between checkpoints.
@@ -80,6 +84,7 @@ impl Default for Train {
             accumulate_gradients: false,
             validation_frames: None,
             patience: 20,
+            refit: false,
             seed: 1234,
             checkpoint_every: 10,
         }
@@ -110,6 +115,7 @@ impl Config {
         within("train.lr", train.lr, f64::MIN_POSITIVE..=1e3, "above 0 and at most 1000")?;
         within("train.weight_decay", train.weight_decay, 0.0..=1e3, "0 to 1000")?;
         within("train.patience", train.patience, 1.., "at least 1")?;
+        config::expect_validation(train.refit, train.validation_frames.unwrap_or(1))?;
         within("train.checkpoint_every", train.checkpoint_every, 1.., "at least 1")?;
         within("ensemble.members", self.ensemble.members, 1..=1000, "1 to 1000")?;
         match train.validation_frames {

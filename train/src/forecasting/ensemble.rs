@@ -6,12 +6,13 @@ use isobath_engine::Device;
 use isobath_engine::weights::Weights;
 use isobath_models::rubin::Pooled;
 
-use super::{Config, FILE, Imputation, TrainedForecaster, imputed, train_forecaster};
+use super::{Config, FILE, Imputation, TrainedForecaster, imputed, refit, train_forecaster};
 use crate::data::nodes::Series;
 use crate::imputing;
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::{self, Trained};
+use crate::training::{SELECTION, best_epochs};
 use crate::{Error, Result};
 
 /// Name of the settings in the folder of an ensemble.
@@ -60,7 +61,9 @@ pub fn train_members(
     let series = record.series.part(record.train.clone());
     for (member, data_set) in checksums.into_iter().enumerate() {
         let place = member_folder(folder, member);
-        let mut trained = begin(device, (imputation, data_set), record, config.clone(), member, &place)?;
+        let begin =
+            |folder: &Path| begin(device, (imputation, data_set.clone()), record, config.clone(), member, folder);
+        let mut trained = begin(&place)?;
         let named = format!("forecaster {} of {members}", member + 1);
         if trained.residuals.is_some() {
             say(format!("{named} is trained already"));
@@ -72,7 +75,17 @@ pub fn train_members(
         });
         std::fs::create_dir_all(&place).map_err(|error| Error::file(&place, error))?;
         let imputed = Series { values: imputation.data_set(record, &config.ensemble, member)?, ..series.clone() };
-        train_forecaster(&mut trained, &imputed, record.train.clone(), &place)?;
+        if !config.train.refit {
+            train_forecaster(&mut trained, &imputed, record.train.clone(), &place)?;
+            continue;
+        }
+        let selection = place.join(SELECTION);
+        std::fs::create_dir_all(&selection).map_err(|error| Error::file(&selection, error))?;
+        let mut chosen = begin(&selection)?;
+        let steps = train_forecaster(&mut chosen, &imputed, record.train.clone(), &selection)?;
+        let epochs = best_epochs(&steps).unwrap_or(config.train.epochs);
+        say(format!("best on the validation frames after {epochs} epochs; as many afresh on all training frames"));
+        refit(&mut trained, &chosen, epochs, &imputed, record.train.clone(), &place)?;
     }
     Ok(())
 }

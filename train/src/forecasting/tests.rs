@@ -142,6 +142,25 @@ fn validation_keeps_the_best_weights_and_stops() {
 }
 
 #[test]
+fn a_refit_is_a_training_on_all_frames_for_the_epochs_that_were_best() {
+    let [first, second, plain] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let mut config = config();
+    (config.train.validation_frames, config.train.epochs, config.train.patience) = (Some(10), 6, 1);
+    let mut chosen = fresh(config.clone());
+    let steps = train_forecaster(&mut chosen, &wave(), 0..FRAMES, first.path()).expect("trained");
+    let mut trained = fresh(config.clone());
+    let again = refit(&mut trained, &chosen, 2, &wave(), 0..FRAMES, second.path()).expect("trained");
+    // 45 windows of all frames instead of 35 fill 6 batches instead of 5.
+    assert_eq!((steps.iter().filter(|step| step.epoch == 0).count(), again.len()), (5, 12));
+    (config.train.validation_frames, config.train.epochs) = (Some(0), 2);
+    let mut expected = fresh(config);
+    train_forecaster(&mut expected, &wave(), 0..FRAMES, plain.path()).expect("trained");
+    assert_eq!(weights(&trained), weights(&expected));
+    let residuals = trained.residuals.expect("residuals");
+    assert!(residuals.held_out && Some(residuals) == chosen.residuals);
+}
+
+#[test]
 fn no_frame_that_is_validated_is_trained_on() {
     let mut config = config();
     config.train.validation_frames = Some(7);

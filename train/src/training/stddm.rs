@@ -46,9 +46,29 @@ pub fn split(frames: &Range<usize>, settings: &Train) -> Result<(Vec<usize>, Vec
 /// [`crate::Error::Input`] when the window is longer than the training record or the training diverges, which leaves the
 /// last checkpoint as it is; [`crate::Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
 pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Vec<Step>> {
-    let settings = trained.config.train.clone();
-    let (starts, validation) = split(&record.train, &settings)?;
-    let Train { batch, epochs, seed, checkpoint_every, patience, .. } = settings;
+    let windows = split(&record.train, &trained.config.train)?;
+    let epochs = trained.config.train.epochs;
+    train_on(trained, record, windows, epochs, folder)
+}
+
+/// Trains for so many epochs on all training frames of `record`, also on those that validate; otherwise as [`train`].
+///
+/// # Errors
+/// As [`train`].
+pub fn refit(trained: &mut Trained, record: &Record, epochs: usize, folder: &Path) -> Result<Vec<Step>> {
+    let windows = split(&record.train, &Train { validation_frames: 0, ..trained.config.train.clone() })?;
+    train_on(trained, record, windows, epochs, folder)
+}
+
+/// Trains and validates on windows with these first frames.
+fn train_on(
+    trained: &mut Trained,
+    record: &Record,
+    (starts, validation): (Vec<usize>, Vec<usize>),
+    epochs: usize,
+    folder: &Path,
+) -> Result<Vec<Step>> {
+    let Train { batch, seed, checkpoint_every, patience, .. } = trained.config.train;
     let checkpoint = folder.join(trained::FILE);
     let course = Course { starts, batch, epochs, seed, checkpoint_every, checkpoint };
     let best = Best::of(folder, trained.step, patience)?;

@@ -67,6 +67,9 @@ pub(super) struct Forecaster {
     /// Epochs without a better forecast of the validation frames after which a training stops [default: 20]
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
+    /// Once the validation frames have told the best number of epochs, train afresh for as many on all training frames
+    #[arg(long)]
+    refit: bool,
     /// Seed of everything random
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -126,6 +129,7 @@ impl Forecaster {
         put(&mut config.model.frames, &self.window);
         put(&mut config.train.epochs, &self.epochs);
         put(&mut config.train.patience, &self.patience);
+        config.train.refit |= self.refit;
         put(&mut config.train.seed, &self.seed);
         put(&mut config.ensemble.seed, &self.seed);
         config.train.validation_frames = self.validation_frames.or(config.train.validation_frames);

@@ -10,7 +10,8 @@ use crate::commands::{make_folder, report};
 use crate::config::{self, Config, Decline};
 use crate::record::Record;
 use crate::trained::{self, Trained};
-use crate::{Error, Result, training};
+use crate::training::{self, SELECTION, Step};
+use crate::{Error, Result};
 
 /// Train STIMP's imputer, a diffusion model that fills gaps
 #[derive(Args)]
@@ -49,6 +50,9 @@ pub(super) struct Stddm {
     /// Epochs without a better result on them after which the training stops [default: 50]
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
+    /// Once the validation frames have told the best number of epochs, train afresh for as many on all training frames
+    #[arg(long)]
+    refit: bool,
     /// How the learning rate falls: to a tenth and a hundredth in steps, along a cosine, or not at all
     #[arg(long, value_enum)]
     schedule: Option<Decline>,
@@ -73,6 +77,7 @@ impl Stddm {
         let weights = self.out.join(trained::FILE);
         let (epochs, weights) = (trained.config.train.epochs, weights.display());
         match trained.stopped_early {
+            _ if trained.config.train.refit => println!("trained afresh on all training frames; weights in {weights}"),
             false => println!("trained {epochs} epochs; weights in {weights}"),
             true => {
                 println!("stopped before epoch {epochs}, the validation frames getting no better; weights in {weights}")
@@ -91,6 +96,7 @@ impl Stddm {
         put(&mut config.train.missing_rate, &self.missing_rate);
         put(&mut config.train.validation_frames, &self.validation_frames);
         put(&mut config.train.patience, &self.patience);
+        config.train.refit |= self.refit;
         put(&mut config.train.schedule, &self.schedule);
         put(&mut config.train.seed, &self.seed);
         config.data.train_frames = self.train_frames.or(config.data.train_frames);
@@ -122,30 +128,66 @@ impl Job<'_> {
             Error::Input(format!("{}: {error}; set a shorter one with --window", self.data.display()))
         })?;
         eprintln!("{}", record.describe());
-        let mut trained = self.begin(device, config, &record)?;
+        if !config.train.refit {
+            return Ok(self.fit(device, config, &record, windows.len(), None)?.0);
+        }
+        self.expect_new()?;
+        let folder = self.out.join(SELECTION);
+        let (_, steps) = Job { out: &folder, ..*self }.fit(device, config.clone(), &record, windows.len(), None)?;
+        let epochs = training::best_epochs(&steps).unwrap_or(config.train.epochs);
+        eprintln!("best on the validation frames after {epochs} epochs; as many afresh on all training frames");
+        let resume = self.resume && self.out.join(trained::FILE).exists();
+        let whole = windows.len() + config.train.validation_frames;
+        Ok(Job { resume, ..*self }.fit(device, config, &record, whole, Some(epochs))?.0)
+    }
+
+    /// Whether there is something in a folder to go on from.
+    pub(in crate::commands) fn begun(folder: &Path) -> bool {
+        [folder.to_owned(), folder.join(SELECTION)].iter().any(|folder| folder.join(trained::FILE).exists())
+    }
+
+    /// Trains as configured, or afresh for so many epochs on all training frames, in which there are so many windows.
+    fn fit(
+        &self,
+        device: &Device,
+        config: Config,
+        record: &Record,
+        windows: usize,
+        afresh: Option<usize>,
+    ) -> Result<(Trained, Vec<Step>)> {
+        let mut trained = self.begin(device, config, record)?;
         make_folder(self.out)?;
         trained.config.write(&self.out.join("config.toml"))?;
         eprintln!(
             "STDDM with {} parameters, {} windows of {} frames",
             trained.model.parameters.count(),
-            windows.len(),
+            windows,
             trained.config.train.window
         );
-        let steps = training::train(&mut trained, &record, self.out).map_err(|error| self.explain(error))?;
+        let steps = match afresh {
+            None => training::train(&mut trained, record, self.out),
+            Some(epochs) => training::refit(&mut trained, record, epochs, self.out),
+        };
+        let steps = steps.map_err(|error| self.explain(error))?;
         report::loss_curve(&self.out.join("loss.png"), &steps, &format!("Training on {}", record.field.name))?;
-        Ok(trained)
+        Ok((trained, steps))
+    }
+
+    /// An error when there are weights in the folder that are not to be gone on from.
+    fn expect_new(&self) -> Result<()> {
+        let path = self.out.join(trained::FILE);
+        if self.resume || !path.exists() {
+            return Ok(());
+        }
+        let path = path.display();
+        Err(Error::Input(format!("{path} exists: go on with --resume, or name another folder with -o")))
     }
 
     /// A new model, or the one in the folder.
     fn begin(&self, device: &Device, config: Config, record: &Record) -> Result<Trained> {
         let path = self.out.join(trained::FILE);
+        self.expect_new()?;
         if !self.resume {
-            if path.exists() {
-                let path = path.display();
-                return Err(Error::Input(format!(
-                    "{path} exists: go on with --resume, or name another folder with -o"
-                )));
-            }
             return Trained::new(device, config, record.place.clone());
         }
         let mut trained = Trained::load(&path, device)?;
