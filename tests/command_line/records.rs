@@ -3,7 +3,7 @@
 use netcdf_writer::NcWriteFormat;
 
 use super::data_files::{wave, write};
-use super::{succeeds, workplace};
+use super::{refuses, succeeds, workplace};
 
 const TRAIN: &str = "train stddm -o run --config small.toml --batch 1 --epochs 1";
 
@@ -63,4 +63,26 @@ fn the_errors_of_interpolation_spread_samples_round_the_same_mean() {
     assert!(own.iter().zip(&wide).all(|(a, b)| (a - b).abs() < 1e-4), "{own:?} {wide:?}");
     let variance = |file: &str| read(file, "sst_std").iter().map(|std| std * std).sum::<f32>();
     assert!(variance("wide.nc") > variance("own.nc"), "{} {}", variance("wide.nc"), variance("own.nc"));
+}
+
+#[test]
+fn gaps_are_filled_without_any_training() {
+    let place = workplace();
+    let folder = place.path();
+    let gappy = |cell: usize| if cell % 5 == 2 { f32::NAN } else { wave(cell) };
+    write(&folder.join("sst.nc"), NcWriteFormat::Classic, &[("sst", "time lat lon", &gappy)]);
+    let impute = "impute --data sst.nc --method optimal-interpolation";
+    let (said, _) = succeeds(folder, &format!("{impute} --var sst -o filled.nc --report page.html"));
+    assert!(said.contains("filled 29 of 144 sea cells") && folder.join("page.html").is_file(), "{said}");
+    let read =
+        |variable| isobath_train::data::netcdf::read(&folder.join("filled.nc"), variable).expect("a field").values;
+    let (filled, low, high) = (read("sst"), read("sst_q05"), read("sst_q95"));
+    for cell in 0..144 {
+        match cell % 5 {
+            2 => assert!(low[cell] < filled[cell] && filled[cell] < high[cell], "{cell}"),
+            _ => assert_eq!((filled[cell], low[cell]), (wave(cell), wave(cell)), "{cell}"),
+        }
+    }
+    refuses(folder, &format!("{impute} -o out.nc"), &["--var", "--weights"]);
+    refuses(folder, &format!("{impute} --var sst --samples 0 -o out.nc"), &["--samples", "found 0"]);
 }

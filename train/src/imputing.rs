@@ -7,7 +7,7 @@ use std::path::Path;
 
 use isobath_models::stimp::sampler::{self, Summary};
 
-use crate::config::{Blend, Impute};
+use crate::config::{Blend, Impute, Spread};
 use crate::data::cf_write::{self, Output, OutputFlag};
 use crate::data::netcdf::{self, Field};
 use crate::data::nodes::{SeaMask, Series, Transform};
@@ -18,6 +18,9 @@ use crate::record::Record;
 use crate::trained::Trained;
 use crate::{Error, Result, interrupt};
 use spread::Errors;
+
+/// Frames of a window of [`interpolate`], at most; a longer one takes more memory and gains little.
+const INTERPOLATED: usize = 46;
 
 /// What the flag of a cell means, in the order of its values.
 pub const ORIGINS: [&str; 3] = ["land", "imputed", "observed"];
@@ -78,25 +81,56 @@ fn draw(
     visible: &[bool],
     (progress, before): (&mut Progress, u64),
 ) -> Result<Vec<f32>> {
-    let window = trained.config.train.window;
+    let (window, steps) = (trained.config.train.window, trained.config.model.steps * settings.samples);
     let starts = starts(trained, series.frames)?;
+    let errors = (settings.spread == Spread::Interpolation).then(|| Errors::of(&trained.place, settings.seed));
+    blended(settings, series, (&starts, window), &mut |number, frames| {
+        let before = before + (number * steps) as u64;
+        let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut *progress, before))?;
+        if let Some(errors) = &errors {
+            errors.add(&mut drawn, frames.clone(), &visible[frames.start * series.nodes..frames.end * series.nodes]);
+        }
+        Ok(drawn)
+    })
+}
+
+/// Samples of every cell of a record by optimal interpolation, `[samples, frames, nodes]` on the model's scale: the estimate,
+/// moved by draws of its error.
+///
+/// # Errors
+/// None for a record of at least one frame.
+pub fn interpolate(record: &Record, settings: &Impute) -> Result<Vec<f32>> {
+    let Record { series, place, .. } = record;
+    let errors = Errors::of(place, settings.seed);
+    let window = series.frames.min(INTERPOLATED);
+    let starts = windows::covering(&(0..series.frames), window, window.div_ceil(2), "whole")?;
+    blended(settings, series, (&starts, window), &mut |_, frames| {
+        let cells = frames.start * series.nodes..frames.end * series.nodes;
+        let (phases, visible) = (&series.phases[frames.clone()], &series.observed[cells.clone()]);
+        let mut samples = errors.interpolation.fill(phases, &series.values[cells], visible).repeat(settings.samples);
+        errors.add(&mut samples, frames, visible);
+        Ok(samples)
+    })
+}
+
+/// Samples of a whole record, `[samples, frames, nodes]`, from those of the windows of `window` frames at `starts`; `fill`
+/// gives those of each, `[samples, window, nodes]`.
+fn blended(
+    settings: &Impute,
+    series: &Series,
+    (starts, window): (&[usize], usize),
+    fill: &mut dyn FnMut(usize, Range<usize>) -> Result<Vec<f32>>,
+) -> Result<Vec<f32>> {
     let (nodes, cells, samples) = (series.nodes, series.values.len(), settings.samples);
     let mut sums = vec![0.0f32; samples * cells];
     let mut weights = vec![0.0f32; series.frames];
-    let errors = Errors::of(trained, settings.spread, settings.seed);
-    for (i, &start) in starts.iter().enumerate() {
-        let range = start * nodes..(start + window) * nodes;
-        let before = before + (i * trained.config.model.steps * samples) as u64;
-        let frames = start..start + window;
-        let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (progress, before))?;
-        if let Some(errors) = &errors {
-            errors.add(&mut drawn, frames, &visible[range.clone()]);
-        }
+    for (number, &start) in starts.iter().enumerate() {
+        let drawn = fill(number, start..start + window)?;
         for frame in 0..window {
             let weight = blend_weight(settings.blend, frame, window);
             weights[start + frame] += weight;
             for (sample, drawn) in drawn.chunks(window * nodes).enumerate() {
-                let sum = &mut sums[sample * cells + range.start + frame * nodes..][..nodes];
+                let sum = &mut sums[sample * cells + (start + frame) * nodes..][..nodes];
                 let row = &drawn[frame * nodes..][..nodes];
                 sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
             }
@@ -147,9 +181,9 @@ pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frame
     let settings = &trained.config.impute;
     let mut progress = Progress::new("imputing", (trained.config.model.steps * settings.samples) as u64, 0);
     let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut progress, 0))?;
-    if let Some(errors) = Errors::of(trained, settings.spread, settings.seed) {
+    if settings.spread == Spread::Interpolation {
         let cells = frames.start * series.nodes..frames.end * series.nodes;
-        errors.add(&mut drawn, frames, &visible[cells]);
+        Errors::of(&trained.place, settings.seed).add(&mut drawn, frames, &visible[cells]);
     }
     Ok(drawn)
 }

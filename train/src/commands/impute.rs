@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use isobath_engine::Device;
 
 use super::report::Pages;
 use super::{history, report};
-use crate::config::Spread;
+use crate::config::{self, Spread};
 use crate::data::atomic;
 use crate::html::Report;
 use crate::imputing::{self, Filled};
@@ -19,6 +19,7 @@ use crate::{Error, Result};
 /// Fill the gaps of a NetCDF file with a trained model
 #[derive(Args)]
 #[command(after_help = "Examples:\n  isobath impute --data chl.nc --var chlor_a --weights run -o imputed.nc\n  \
+    isobath impute --data chl.nc --var chlor_a --method optimal-interpolation -o imputed.nc\n  \
     isobath impute --data chl.nc --weights run -o imputed.nc --report report.html --plots pictures\n\n\
     imputed.nc holds the median of the samples under the variable's name, and its _mean, _std, _q05, _q95 and _origin.")]
 pub(super) struct Impute {
@@ -28,9 +29,12 @@ pub(super) struct Impute {
     /// Name of the variable [default: the one that trained]
     #[arg(long, value_name = "NAME")]
     var: Option<String>,
+    /// What fills the gaps
+    #[arg(long, value_enum, default_value = "stddm")]
+    method: Method,
     /// Weights file, or the folder of a training
-    #[arg(long, value_name = "PATH")]
-    weights: PathBuf,
+    #[arg(long, value_name = "PATH", required_if_eq("method", "stddm"))]
+    weights: Option<PathBuf>,
     /// NetCDF file to write
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -50,36 +54,51 @@ pub(super) struct Impute {
     pages: Pages,
 }
 
+/// What fills gaps.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// The trained imputer
+    Stddm,
+    /// The best linear estimate, with no training: annual cycle and correlations are learnt from the record, or were when the
+    /// weights were trained
+    OptimalInterpolation,
+}
+
 impl Impute {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let started = Instant::now();
-        let mut trained = Trained::load(&self.weights, device)?;
-        trained.config.impute.samples = self.samples.unwrap_or(trained.config.impute.samples);
-        trained.config.impute.spread = self.spread.unwrap_or(trained.config.impute.spread);
-        trained.config.impute.seed = self.seed.unwrap_or(trained.config.impute.seed);
-        trained.config.data.variable = self.var.clone().unwrap_or(trained.config.data.variable);
-        trained.config.check()?;
-        let record = Record::at(&self.data, &trained.config.data, trained.place.clone())?;
+        let trained = self.weights.as_deref().map(|path| self.trained(path, device)).transpose()?;
+        let record = match &trained {
+            Some(trained) => Record::at(&self.data, &trained.config.data, trained.place.clone())?,
+            None => Record::to_train(&self.data, &self.untrained()?, None)?,
+        };
         self.expect_own_output()?;
         report::expect_writable(&self.out)?;
         self.pages.expect_writable()?;
         eprintln!("{}", record.describe());
         let series = &record.series;
-        let samples = imputing::sample(&trained, series, &series.observed).map_err(|error| match error {
-            Error::Input(sentence) => Error::Input(format!("{}: {sentence}", self.data.display())),
-            other => other,
-        })?;
-        let filled = Filled::new(&record, &series.observed, samples, trained.config.impute.samples);
-        let source = format!("STDDM (STIMP), weights {}", trained::file(&self.weights).display());
-        filled.output(&record, source, history()).write(&self.out)?;
+        let mut settings = trained.as_ref().map_or(config::Impute::default(), |trained| trained.config.impute.clone());
+        self.adjust(&mut settings);
+        let model = trained.as_ref().filter(|_| self.method == Method::Stddm);
+        let samples = match model {
+            Some(model) => imputing::sample(model, series, &series.observed).map_err(|error| match error {
+                Error::Input(sentence) => Error::Input(format!("{}: {sentence}", self.data.display())),
+                other => other,
+            })?,
+            None => imputing::interpolate(&record, &settings)?,
+        };
+        let filled = Filled::new(&record, &series.observed, samples, settings.samples);
+        filled.output(&record, self.source(), history()).write(&self.out)?;
         if self.npy {
             let shape = [record.field.frames, record.field.height, record.field.width];
             atomic::write_npy(&self.out.with_extension("npy"), &filled.median, &shape)?;
         }
-        trained.config.write(&self.out.with_extension("toml"))?;
+        if let Some(model) = model {
+            model.config.write(&self.out.with_extension("toml"))?;
+        }
         if self.pages.wanted() {
             let seen = record.seen(&series.observed);
-            let mut page = self.page(&trained, &record, &filled, &seen)?;
+            let mut page = self.page(model, &record, &filled, &seen)?;
             page.facts.splice(0..0, report::facts(device, started));
             self.pages.write(&page)?;
         }
@@ -88,15 +107,59 @@ impl Impute {
         Ok(())
     }
 
+    /// The imputer, with the settings of the command line.
+    fn trained(&self, weights: &Path, device: &Device) -> Result<Trained> {
+        let mut trained = Trained::load(weights, device)?;
+        self.adjust(&mut trained.config.impute);
+        trained.config.data.variable = self.var.clone().unwrap_or(trained.config.data.variable);
+        trained.config.check()?;
+        Ok(trained)
+    }
+
+    fn adjust(&self, settings: &mut config::Impute) {
+        settings.samples = self.samples.unwrap_or(settings.samples);
+        settings.spread = self.spread.unwrap_or(settings.spread);
+        settings.seed = self.seed.unwrap_or(settings.seed);
+    }
+
+    /// What to read where there are no weights.
+    fn untrained(&self) -> Result<config::Data> {
+        let Some(variable) = self.var.clone() else {
+            let what = "--var: expected the name of a variable where there are no --weights, found none";
+            return Err(Error::Input(what.into()));
+        };
+        if self.samples == Some(0) {
+            return Err(Error::Input("--samples: expected at least 1, found 0".into()));
+        }
+        Ok(config::Data { variable, ..config::Data::default() })
+    }
+
+    /// What filled the gaps, for the file.
+    fn source(&self) -> String {
+        let weights = self.weights.as_deref().map(|path| trained::file(path).display().to_string());
+        match (self.method, weights) {
+            (Method::Stddm, weights) => format!("STDDM (STIMP), weights {}", weights.unwrap_or_default()),
+            (Method::OptimalInterpolation, None) => "optimal interpolation, learnt from this record".into(),
+            (Method::OptimalInterpolation, Some(weights)) => {
+                format!("optimal interpolation, learnt from the training frames of {weights}")
+            }
+        }
+    }
+
     /// What the report says; `seen` is the observed field.
     fn page<'a>(
         &self,
-        trained: &Trained,
+        model: Option<&Trained>,
         record: &'a Record,
         filled: &'a Filled,
         seen: &'a [f32],
     ) -> Result<Report<'a>> {
-        let mut page = Report::of(record).with_model(trained)?;
+        let mut page = Report::of(record);
+        if let (Some(model), Some(weights)) = (model, &self.weights) {
+            page = page.with_model(model)?;
+            page.loss = vec![report::curve("imputer", &trained::file(weights))];
+            page.facts = report::model_facts(model);
+        }
         let (dates, observed) = (&record.field.time.dates, &record.series.observed);
         let gaps = observed.iter().filter(|seen| !**seen).count();
         page.title = format!("{}, gaps filled", page.title);
@@ -107,11 +170,8 @@ impl Impute {
             ("sea pixels".into(), record.series.nodes.to_string()),
         ];
         page.views = vec![filled.view(&record.field, String::new(), seen, None)];
-        let weights = trained::file(&self.weights);
-        page.loss = vec![report::curve("imputer", &weights)];
-        page.facts = report::model_facts(trained);
         page.facts.push(("Data".into(), self.data.display().to_string()));
-        page.facts.push(("Weights".into(), weights.display().to_string()));
+        page.facts.push(("Filled by".into(), self.source()));
         Ok(page)
     }
 
@@ -122,7 +182,8 @@ impl Impute {
             return Err(Error::Input(format!("{out}: expected the name of a NetCDF file, such as imputed.nc")));
         }
         let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-        if same(&self.out, &self.data) || same(&self.out, &trained::file(&self.weights)) {
+        let weights = self.weights.as_deref().map(trained::file);
+        if same(&self.out, &self.data) || weights.is_some_and(|weights| same(&self.out, &weights)) {
             return Err(Error::Input(format!("{out}: expected another file to write than those that are read")));
         }
         Ok(())

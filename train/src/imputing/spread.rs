@@ -1,26 +1,22 @@
-//! What makes samples differ.
+//! What makes samples differ: drawn errors of optimal interpolation.
 
 use std::ops::Range;
 
 use isobath_models::baselines::OptimalInterpolation;
 
-use crate::config::Spread;
-use crate::trained::Trained;
+use crate::record::Place;
 
 /// Errors that samples are moved by.
 pub(super) struct Errors {
-    interpolation: OptimalInterpolation,
+    pub(super) interpolation: OptimalInterpolation,
     seed: u64,
 }
 
 impl Errors {
-    /// The errors of `spread`, if it has any.
-    pub(super) fn of(trained: &Trained, spread: Spread, seed: u64) -> Option<Self> {
-        let interpolation = || {
-            let place = &trained.place;
-            OptimalInterpolation::new(place.statistics.variability.clone(), &place.mask.places())
-        };
-        (spread == Spread::Interpolation).then(|| Errors { interpolation: interpolation(), seed })
+    /// The errors at a place.
+    pub(super) fn of(place: &Place, seed: u64) -> Self {
+        let variability = place.statistics.variability.clone();
+        Errors { interpolation: OptimalInterpolation::new(variability, &place.mask.places()), seed }
     }
 
     /// Moves the samples `[samples, t, n]` of the window `frames` by draws of their error. Pairs of samples take one draw with
