@@ -1,7 +1,5 @@
 //! Filling the gaps of a whole record, window by window, with several samples.
 
-mod spread;
-
 use std::ops::Range;
 use std::path::Path;
 
@@ -17,7 +15,6 @@ use crate::progress::Progress;
 use crate::record::Record;
 use crate::trained::Trained;
 use crate::{Error, Result, interrupt};
-use spread::Errors;
 
 /// Frames of a window of [`interpolate`], at most; a longer one takes more memory and gains little.
 const INTERPOLATED: usize = 46;
@@ -81,14 +78,16 @@ fn draw(
     visible: &[bool],
     (progress, before): (&mut Progress, u64),
 ) -> Result<Vec<f32>> {
-    let (window, steps) = (trained.config.train.window, trained.config.model.steps * settings.samples);
+    let (nodes, window) = (series.nodes, trained.config.train.window);
+    let steps = trained.config.model.steps * settings.samples;
     let starts = starts(trained, series.frames)?;
-    let errors = (settings.spread == Spread::Interpolation).then(|| Errors::of(&trained.place, settings.seed));
+    let errors = (settings.spread == Spread::Interpolation).then(|| trained.place.interpolation());
     blended(settings, series, (&starts, window), &mut |number, frames| {
         let before = before + (number * steps) as u64;
         let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut *progress, before))?;
         if let Some(errors) = &errors {
-            errors.add(&mut drawn, frames.clone(), &visible[frames.start * series.nodes..frames.end * series.nodes]);
+            let cells = frames.start * nodes..frames.end * nodes;
+            errors.spread(&mut drawn, frames, &visible[cells], settings.seed);
         }
         Ok(drawn)
     })
@@ -101,14 +100,14 @@ fn draw(
 /// None for a record of at least one frame.
 pub fn interpolate(record: &Record, settings: &Impute) -> Result<Vec<f32>> {
     let Record { series, place, .. } = record;
-    let errors = Errors::of(place, settings.seed);
+    let interpolation = place.interpolation();
     let window = series.frames.min(INTERPOLATED);
     let starts = windows::covering(&(0..series.frames), window, window.div_ceil(2), "whole")?;
     blended(settings, series, (&starts, window), &mut |_, frames| {
         let cells = frames.start * series.nodes..frames.end * series.nodes;
         let (phases, visible) = (&series.phases[frames.clone()], &series.observed[cells.clone()]);
-        let mut samples = errors.interpolation.fill(phases, &series.values[cells], visible).repeat(settings.samples);
-        errors.add(&mut samples, frames, visible);
+        let mut samples = interpolation.fill(phases, &series.values[cells], visible).repeat(settings.samples);
+        interpolation.spread(&mut samples, frames, visible, settings.seed);
         Ok(samples)
     })
 }
@@ -183,7 +182,7 @@ pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frame
     let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut progress, 0))?;
     if settings.spread == Spread::Interpolation {
         let cells = frames.start * series.nodes..frames.end * series.nodes;
-        Errors::of(&trained.place, settings.seed).add(&mut drawn, frames, &visible[cells]);
+        trained.place.interpolation().spread(&mut drawn, frames, &visible[cells], settings.seed);
     }
     Ok(drawn)
 }

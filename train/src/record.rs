@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use isobath_engine::{DType, Device};
-use isobath_models::baselines::{Season, Variability};
+use isobath_models::baselines::{OptimalInterpolation, Season, Variability};
 use isobath_models::stimp::region::{Region, RegionData, RegionOptions};
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,11 @@ impl Place {
             column: &column,
         };
         Ok(Region::new(device, &data, options, DType::F32)?)
+    }
+
+    /// Optimal interpolation by what the training frames say.
+    pub fn interpolation(&self) -> OptimalInterpolation {
+        OptimalInterpolation::new(self.statistics.variability.clone(), &self.mask.places())
     }
 
     /// The grid in words.

@@ -1,6 +1,7 @@
 //! Estimates that need no training, for a record.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use isobath_models::baselines::{
     Climatology, Dineof, OptimalInterpolation, Season, Variability, linear_interpolation, persistence,
@@ -11,6 +12,8 @@ use super::{Estimate, timed};
 use crate::data::time::Date;
 use crate::record::Record;
 
+/// Samples of optimal interpolation that tell its interval.
+const DRAWS: usize = 20;
 /// Days between frames from which on a year of 8-day periods says no more than a year of months.
 const MONTHLY: f64 = 28.0;
 
@@ -61,10 +64,19 @@ impl<'a> Baselines<'a> {
         estimates.push(timed("linear interpolation", || linear_interpolation(values, visible, times, means)));
         estimates.push(timed("window mean", || window_mean(values, visible, means)));
         estimates.push(timed("DINEOF", || Dineof::default().fill(values, visible, means).values));
-        let phases = &record.series.phases[frames];
-        let interpolate = || self.interpolation.fill(phases, values, visible);
-        estimates.push(timed("optimal interpolation", interpolate));
+        estimates.push(self.interpolate(frames, visible));
         estimates
+    }
+
+    /// The estimate of optimal interpolation, and between which quantiles of its errors the truth should lie.
+    fn interpolate(&self, frames: Range<usize>, visible: &[bool]) -> Estimate {
+        let start = Instant::now();
+        let series = &self.record.series;
+        let (phases, values) = (&series.phases[frames.clone()], &series.values[self.record.cells(frames.clone())]);
+        let mut samples = self.interpolation.fill(phases, values, visible).repeat(DRAWS);
+        self.interpolation.spread(&mut samples, frames, visible, 0);
+        let estimate = Estimate::of_samples(&samples, DRAWS, start.elapsed().as_secs_f64());
+        Estimate { method: "optimal interpolation", ..estimate }
     }
 
     /// The forecasts of frames with these `dates`, which follow frame `origin - 1`: persistence, seasonal persistence for

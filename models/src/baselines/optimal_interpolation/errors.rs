@@ -48,6 +48,18 @@ impl OptimalInterpolation {
         (0..nodes * count).map(at).collect()
     }
 
+    /// Moves samples `[samples, t, n]` of a window by draws of [`OptimalInterpolation::errors`]. Pairs of samples take one draw
+    /// with either sign, so that their median and their mean stay.
+    pub fn spread(&self, samples: &mut [f32], frames: Range<usize>, visible: &[bool], seed: u64) {
+        for (pair, samples) in samples.chunks_mut(2 * visible.len()).enumerate() {
+            let seed = seed ^ (pair as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let errors = self.errors(frames.clone(), visible, seed);
+            for (sample, sign) in samples.chunks_mut(visible.len()).zip([1.0, -1.0]) {
+                sample.iter_mut().zip(&errors).for_each(|(value, error)| *value += sign * error);
+            }
+        }
+    }
+
     /// A field of covariance R, `[n]`: white noise under the taper's bump, one layer for each mode and one for the rest.
     fn field(&self, seed: u64, stream: u64) -> Vec<f32> {
         let reach = REACH as u32;
