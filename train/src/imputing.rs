@@ -81,7 +81,7 @@ fn draw(
     let (nodes, window) = (series.nodes, trained.config.train.window);
     let steps = trained.config.model.steps * settings.samples;
     let starts = starts(trained, series.frames)?;
-    let errors = (settings.spread == Spread::Interpolation).then(|| trained.place.interpolation());
+    let errors = (settings.spread == Spread::Interpolation).then(|| trained.interpolation());
     blended(settings, series, (&starts, window), &mut |number, frames| {
         let before = before + (number * steps) as u64;
         let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut *progress, before))?;
@@ -120,6 +120,9 @@ fn blended(
     (starts, window): (&[usize], usize),
     fill: &mut dyn FnMut(usize, Range<usize>) -> Result<Vec<f32>>,
 ) -> Result<Vec<f32>> {
+    if let [start] = starts {
+        return fill(0, *start..start + window);
+    }
     let (nodes, cells, samples) = (series.nodes, series.values.len(), settings.samples);
     let mut sums = vec![0.0f32; samples * cells];
     let mut weights = vec![0.0f32; series.frames];
@@ -182,7 +185,7 @@ pub fn sample_window(trained: &Trained, series: &Series, visible: &[bool], frame
     let mut drawn = window_samples(trained, settings, series, visible, frames.clone(), (&mut progress, 0))?;
     if settings.spread == Spread::Interpolation {
         let cells = frames.start * series.nodes..frames.end * series.nodes;
-        trained.place.interpolation().spread(&mut drawn, frames, &visible[cells], settings.seed);
+        trained.interpolation().spread(&mut drawn, frames, &visible[cells], settings.seed);
     }
     Ok(drawn)
 }

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use isobath_engine::checkpoint::{self, State};
 use isobath_engine::{DType, Device};
+use isobath_models::baselines::OptimalInterpolation;
 use isobath_models::stimp::stddm::Stddm;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +62,11 @@ impl Trained {
         let state = checkpoint::load(&path, &mut trained.model.parameters)?;
         (trained.step, trained.stopped_early) = (state.step, state.metadata.contains_key(STOPPED));
         Ok(trained)
+    }
+
+    /// Optimal interpolation as its training frames taught it, that of the network where it has one.
+    pub fn interpolation(&self) -> Arc<OptimalInterpolation> {
+        self.model.interpolation().cloned().unwrap_or_else(|| Arc::new(self.place.interpolation()))
     }
 
     /// Writes the weights file, whole or not at all.

@@ -27,6 +27,8 @@ const TOLERANCE: f64 = 3e-2;
 const ITERATIONS: usize = 300;
 /// Nodes that one task takes.
 const NODES_TOGETHER: usize = 64;
+/// Nodes whose correlations are computed before they are stored.
+const TOGETHER: usize = 4096;
 
 /// Fills the gaps of windows on one region.
 pub struct OptimalInterpolation {
@@ -60,19 +62,24 @@ impl OptimalInterpolation {
         assert!(variability.complaint(places.len()).is_none(), "places: expected one for each node");
         let taper = Taper::new();
         let lookup = Lookup::new(places);
+        let near: Vec<([i32; 2], f32)> = taper.offsets().collect();
         let of_node = |node: usize| {
-            let near = taper.offsets().filter_map(|(offset, taper)| Some((lookup.node(places[node], offset)?, taper)));
-            near.map(|(other, taper)| (other, taper * correlation(&variability.modes, node, other))).collect()
+            let near = near.iter().filter_map(|(offset, taper)| Some((lookup.node(places[node], *offset)?, taper)));
+            near.map(|(other, taper)| (other as u32, taper * correlation(&variability.modes, node, other))).collect()
         };
-        let rows: Vec<Vec<(usize, f32)>> = (0..places.len()).into_par_iter().map(of_node).collect();
-        let mut offsets = vec![0];
-        offsets.extend(rows.iter().scan(0, |sum, row| {
-            *sum += row.len();
-            Some(*sum)
-        }));
-        let entries = || rows.iter().flatten();
-        let neighbours = entries().map(|(other, _)| *other as u32).collect();
-        let correlations = entries().map(|(_, value)| *value).collect();
+        let (mut offsets, mut neighbours, mut correlations) = (vec![0], Vec::new(), Vec::new());
+        // Some nodes at a time, so that the rows are never all there twice.
+        for first in (0..places.len()).step_by(TOGETHER) {
+            let nodes = first..(first + TOGETHER).min(places.len());
+            let rows: Vec<Vec<(u32, f32)>> = nodes.into_par_iter().map(of_node).collect();
+            for row in rows {
+                neighbours.extend(row.iter().map(|(other, _)| other));
+                correlations.extend(row.iter().map(|(_, value)| value));
+                offsets.push(neighbours.len());
+            }
+        }
+        neighbours.shrink_to_fit();
+        correlations.shrink_to_fit();
         OptimalInterpolation { variability, places: places.to_vec(), taper, offsets, neighbours, correlations }
     }
 

@@ -31,11 +31,12 @@ pub fn impute(
         false => None,
     };
     let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
+    let once = model.condition(frames, phases, values, visible)?;
     let mut out = Vec::with_capacity(samples * window);
     for first in (0..samples).step_by(together) {
         let count = together.min(samples - first);
         let phases = phases.repeat(count);
-        let condition = model.condition(frames, &phases, &values.repeat(count), &visible.repeat(count))?;
+        let condition = once.repeat(count)?;
         let mut noise = |draw: usize| {
             let key = PhiloxKey { seed, stream: draw as u64 };
             normal(&device, [count, frames, model.nodes()], dtype, key, (first * window) as u64)

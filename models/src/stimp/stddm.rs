@@ -6,6 +6,7 @@ use super::hsgnn;
 use super::options::{Attention, BlockForm, Fill, Options, Position};
 use super::region::Region;
 use super::tlt::{self, EPS};
+use crate::baselines::OptimalInterpolation;
 use isobath_engine::graph::Rows;
 use isobath_engine::init::Init;
 use isobath_engine::ops::{self, Spatial, SpatialWeights};
@@ -13,6 +14,7 @@ use isobath_engine::parameters::{Builder, Parameters};
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{DType, Device, Error, Result, Tensor};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// The published name of its temporal block.
 const BLOCK: &str = "time_encoding.layers.layers.0";
@@ -67,6 +69,14 @@ pub struct Condition {
     pub hidden: Tensor,
 }
 
+impl Condition {
+    /// So many times the same windows.
+    pub(crate) fn repeat(&self, times: usize) -> Result<Condition> {
+        let repeat = |x: &Tensor| ops::concat(&vec![x; times], 0);
+        Ok(Condition { filled: repeat(&self.filled)?, fill: repeat(&self.fill)?, hidden: repeat(&self.hidden)? })
+    }
+}
+
 impl Stddm {
     /// A network with fresh weights drawn from `seed`.
     ///
@@ -94,6 +104,11 @@ impl Stddm {
     /// Its choices.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// What fills gaps where it starts from optimal interpolation.
+    pub fn interpolation(&self) -> Option<&Arc<OptimalInterpolation>> {
+        self.region.interpolation.as_ref()
     }
 
     /// The tables of its diffusion.
