@@ -97,13 +97,18 @@ fn draw(
 /// moved by draws of its error.
 ///
 /// # Errors
-/// None for a record of at least one frame.
+/// [`Error::Interrupted`] on Ctrl-C.
 pub fn interpolate(record: &Record, settings: &Impute) -> Result<Vec<f32>> {
     let Record { series, place, .. } = record;
     let interpolation = place.interpolation();
     let window = series.frames.min(INTERPOLATED);
     let starts = windows::covering(&(0..series.frames), window, window.div_ceil(2), "whole")?;
-    blended(settings, series, (&starts, window), &mut |_, frames| {
+    let mut progress = Progress::new("interpolating", starts.len() as u64, 0);
+    blended(settings, series, (&starts, window), &mut |number, frames| {
+        progress.at(number as u64, || format!("frames {} to {}", frames.start, frames.end - 1));
+        if interrupt::requested() {
+            return Err(Error::Interrupted);
+        }
         let cells = frames.start * series.nodes..frames.end * series.nodes;
         let (phases, visible) = (&series.phases[frames.clone()], &series.observed[cells.clone()]);
         let mut samples = interpolation.fill(phases, &series.values[cells], visible).repeat(settings.samples);
