@@ -48,9 +48,21 @@ pub struct OptimalInterpolation {
 struct Window {
     /// Anomalies in standard deviations, 0 where nothing is visible.
     anomalies: Vec<f32>,
-    /// 1 where a cell is visible.
-    visible: Vec<f32>,
+    /// Whether a cell is visible.
+    visible: Vec<bool>,
     frames: usize,
+}
+
+impl Window {
+    /// A window of which nothing is seen.
+    fn blind(nodes: usize, frames: usize) -> Self {
+        Window { anomalies: vec![0.0; nodes * frames], visible: vec![false; nodes * frames], frames }
+    }
+
+    /// Makes a cell visible.
+    fn see(&mut self, cell: usize, anomaly: f32) {
+        (self.anomalies[cell], self.visible[cell]) = (anomaly, true);
+    }
 }
 
 impl OptimalInterpolation {
@@ -89,15 +101,13 @@ impl OptimalInterpolation {
         let terms: Vec<[f64; CYCLE]> = phases.iter().map(|phase| terms(*phase)).collect();
         let cycle =
             |node: usize, t: usize| cycle_at(&self.variability.cycle[node * CYCLE..][..CYCLE], &terms[t]) as f32;
-        let mut window = Window { anomalies: Vec::new(), visible: Vec::new(), frames };
-        for (node, std) in self.variability.std.iter().enumerate() {
-            for t in 0..frames {
-                let seen = visible[t * nodes + node] && *std > 0.0;
-                window.anomalies.push(if seen { (values[t * nodes + node] - cycle(node, t)) / std } else { 0.0 });
-                window.visible.push(f32::from(u8::from(seen)));
+        let mut window = Window::blind(nodes, frames);
+        for (node, std) in self.variability.std.iter().enumerate().filter(|(_, std)| **std > 0.0) {
+            for t in (0..frames).filter(|t| visible[t * nodes + node]) {
+                window.see(node * frames + t, (values[t * nodes + node] - cycle(node, t)) / std);
             }
         }
-        let estimate = self.covariance(&self.solve(&window), frames);
+        let estimate = self.covariance(&self.solve(window), frames);
         let at = |cell: usize| {
             let (t, node) = (cell / nodes, cell % nodes);
             cycle(node, t) + self.variability.std[node] * estimate[node * frames + t]
@@ -106,8 +116,8 @@ impl OptimalInterpolation {
     }
 
     /// (M C Mᵀ + ε I)⁻¹ y, 0 where nothing is visible, by conjugate gradients (Hestenes and Stiefel 1952).
-    fn solve(&self, window: &Window) -> Vec<f32> {
-        let (mut solution, mut residual) = (vec![0.0; window.anomalies.len()], window.anomalies.clone());
+    fn solve(&self, window: Window) -> Vec<f32> {
+        let (mut solution, mut residual) = (vec![0.0; window.anomalies.len()], window.anomalies);
         let mut direction = residual.clone();
         let mut size = dot(&residual, &residual);
         let enough = size * TOLERANCE * TOLERANCE;
@@ -117,7 +127,7 @@ impl OptimalInterpolation {
             }
             let mut image = self.covariance(&direction, window.frames);
             for ((image, direction), visible) in image.iter_mut().zip(&direction).zip(&window.visible) {
-                *image = visible * (*image + ERROR * direction);
+                *image = if *visible { *image + ERROR * direction } else { 0.0 };
             }
             let step = (size / dot(&direction, &image)) as f32;
             solution.iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
@@ -245,15 +255,15 @@ pub(super) mod tests {
     #[test]
     fn the_solution_solves() {
         let interpolation = row(30, 0.3);
-        let visible: Vec<f32> = (0..150).map(|i| f32::from(u8::from(i % 7 < 3))).collect();
-        let anomalies = visible.iter().enumerate().map(|(i, v)| v * (i as f32 * 1.3).sin()).collect();
-        let window = Window { anomalies, visible, frames: 5 };
-        let solution = interpolation.solve(&window);
+        let mut window = Window::blind(30, 5);
+        let seen: Vec<usize> = (0..150).filter(|i| i % 7 < 3).collect();
+        seen.iter().for_each(|i| window.see(*i, (*i as f32 * 1.3).sin()));
+        let anomalies = window.anomalies.clone();
+        let solution = interpolation.solve(window);
         let image = interpolation.covariance(&solution, 5);
-        let cells = solution.iter().zip(&image).zip(window.anomalies.iter().zip(&window.visible));
-        let left: Vec<f32> = cells.map(|((x, c), (y, v))| v * (c + ERROR * x) - y).collect();
-        assert!(dot(&left, &left) <= 1.1 * TOLERANCE.powi(2) * dot(&window.anomalies, &window.anomalies));
-        assert!(solution.iter().zip(&window.visible).all(|(x, v)| *v == 1.0 || *x == 0.0));
+        let left: Vec<f32> = seen.iter().map(|i| image[*i] + ERROR * solution[*i] - anomalies[*i]).collect();
+        assert!(dot(&left, &left) <= 1.1 * TOLERANCE.powi(2) * dot(&anomalies, &anomalies));
+        assert!((0..150).all(|i| seen.contains(&i) || solution[i] == 0.0));
     }
 
     #[test]

@@ -5,8 +5,10 @@ use super::tiles::Tiles;
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{Result, Tensor, ops};
 
-/// Elements `[b, n, t, c]` of the largest activation that samples run through together, and of one of a tile: 64 MiB.
+/// Elements `[b, n, t, c]` of the largest activation that samples run through together: 64 MiB.
 const TOGETHER: usize = 16 << 20;
+/// Elements of the largest activation of a tile: 32 MiB.
+const TILE: usize = 8 << 20;
 /// Elements of an activation above which even one sample runs tile by tile: 256 MiB.
 const LARGEST: usize = 64 << 20;
 
@@ -27,7 +29,7 @@ pub fn impute(
     let window = frames * model.nodes();
     let together = (TOGETHER / (window * model.options().channels)).clamp(1, samples.max(1));
     let tiles = match window * model.options().channels > LARGEST {
-        true => Tiles::of(model, 1, frames, TOGETHER)?,
+        true => Tiles::of(model, 1, frames, TILE)?,
         false => None,
     };
     let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());

@@ -25,27 +25,28 @@ impl OptimalInterpolation {
     pub fn errors(&self, frames: Range<usize>, visible: &[bool], seed: u64) -> Vec<f32> {
         let (nodes, count) = (self.variability.nodes(), frames.len());
         let streams = |kind: u64| frames.clone().map(move |frame| 4 * frame as u64 + kind);
-        let fields: Vec<Vec<f32>> =
-            streams(FIELD).collect::<Vec<_>>().into_par_iter().map(|s| self.field(seed, s)).collect();
-        let truth = between_frames(&fields, &self.field(seed, LEVEL_STREAM), self.variability.persistence);
-        let noise =
-            |kind: u64| -> Vec<Vec<f32>> { streams(kind).map(|s| gaussian(seed, s, nodes, ERROR.sqrt())).collect() };
-        let (seen_error, error) = (noise(SEEN), noise(MEASURED));
-        let mut window = Window { anomalies: Vec::new(), visible: Vec::new(), frames: count };
-        for node in 0..nodes {
-            for t in 0..count {
-                let seen = visible[t * nodes + node];
-                window.anomalies.push(if seen { truth[t][node] + seen_error[t][node] } else { 0.0 });
-                window.visible.push(f32::from(u8::from(seen)));
+        let fields: Vec<u64> = streams(FIELD).collect();
+        let fields: Vec<Vec<f32>> = fields.into_par_iter().map(|stream| self.field(seed, stream)).collect();
+        let truth = between_frames(fields, &self.field(seed, LEVEL_STREAM), self.variability.persistence);
+        let noise = |stream: u64| gaussian(seed, stream, nodes, ERROR.sqrt());
+        let mut window = Window::blind(nodes, count);
+        for ((t, truth), stream) in truth.iter().enumerate().zip(streams(SEEN)) {
+            for (node, (truth, noise)) in truth.iter().zip(noise(stream)).enumerate() {
+                if visible[t * nodes + node] {
+                    window.see(node * count + t, truth + noise);
+                }
             }
         }
-        let estimate = self.covariance(&self.solve(&window), count);
-        let at = |cell: usize| {
-            let (t, node) = (cell / nodes, cell % nodes);
-            let missed = truth[t][node] + error[t][node] - estimate[node * count + t];
-            if visible[cell] { 0.0 } else { self.variability.std[node] * missed }
-        };
-        (0..nodes * count).map(at).collect()
+        let estimate = self.covariance(&self.solve(window), count);
+        let mut errors = Vec::with_capacity(nodes * count);
+        for ((t, truth), stream) in truth.iter().enumerate().zip(streams(MEASURED)) {
+            let missed = truth.iter().zip(noise(stream)).enumerate().map(|(node, (truth, noise))| {
+                let missed = truth + noise - estimate[node * count + t];
+                if visible[t * nodes + node] { 0.0 } else { self.variability.std[node] * missed }
+            });
+            errors.extend(missed);
+        }
+        errors
     }
 
     /// Moves samples `[samples, t, n]` of a window by draws of [`OptimalInterpolation::errors`]. Pairs of samples take one draw
@@ -84,18 +85,16 @@ impl OptimalInterpolation {
 }
 
 /// Fields `[t][n]` of the covariance K between frames, from independent ones and a level.
-fn between_frames(fields: &[Vec<f32>], level: &[f32], persistence: f32) -> Vec<Vec<f32>> {
+fn between_frames(mut fields: Vec<Vec<f32>>, level: &[f32], persistence: f32) -> Vec<Vec<f32>> {
     let fresh = (1.0 - persistence * persistence).sqrt();
-    let mut carried = fields.first().cloned().unwrap_or_default();
-    let mut frames = Vec::with_capacity(fields.len());
-    for (t, field) in fields.iter().enumerate() {
-        if t > 0 {
-            carried.iter_mut().zip(field).for_each(|(carried, new)| *carried = persistence * *carried + fresh * new);
-        }
-        let sum = carried.iter().zip(level).map(|(own, level)| (1.0 - LEVEL).sqrt() * own + LEVEL.sqrt() * level);
-        frames.push(sum.collect());
+    for t in 1..fields.len() {
+        let (before, own) = fields.split_at_mut(t);
+        own[0].iter_mut().zip(&before[t - 1]).for_each(|(own, before)| *own = persistence * before + fresh * *own);
     }
-    frames
+    for field in &mut fields {
+        field.iter_mut().zip(level).for_each(|(own, level)| *own = (1.0 - LEVEL).sqrt() * *own + LEVEL.sqrt() * level);
+    }
+    fields
 }
 
 fn gaussian(seed: u64, stream: u64, count: usize, std: f32) -> Vec<f32> {
