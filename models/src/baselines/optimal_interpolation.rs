@@ -3,7 +3,7 @@
 //!
 //! With y the anomalies of the visible cells in units of their standard deviation, the estimate everywhere is C Mᵀ (M C Mᵀ + ε I)⁻¹ y,
 //! where M picks the visible cells. C = R ⊗ K: between nodes R as [`Variability`] learnt it, the leading modes and an
-//! independent rest, times a [`Taper`] to 0 over a few cells (Gaspari and Cohn 1999 say why); between frames
+//! independent rest, times a taper to 0 over a few cells (Gaspari and Cohn 1999 say why); between frames
 //! K = λ + (1 - λ) φ^lag, a level of the whole window and what persists from frame to frame. Conjugate gradients solve for all
 //! frames together; time and memory grow with the number of cells.
 
