@@ -24,7 +24,7 @@ const NODES_TOGETHER: usize = 128;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variability {
-    /// Annual cycle, `[n, CYCLE]`, as [`annual_cycle`] gives it.
+    /// Annual cycle, `[n, CYCLE]`: mean, then a sine and a cosine of each harmonic of the year.
     pub cycle: Vec<f32>,
     /// Standard deviation of the anomalies, `[n]`, drawn to that of the region where few were observed.
     pub std: Vec<f32>,
