@@ -4,8 +4,8 @@
 //! cells that may be looked at: `visible`. No method reads any other cell. Where a node has nothing to go by, it takes
 //! its value of `otherwise`, `[nodes]`.
 //!
-//! Fill gaps: [`Climatology`], [`linear_interpolation`], [`window_mean`], [`Dineof`], [`OptimalInterpolation`]. Forecast: [`Climatology`],
-//! [`persistence`], [`seasonal_persistence`].
+//! Fill gaps: [`Climatology`], [`linear_interpolation`], [`window_mean`], [`Dineof`], [`OptimalInterpolation`]. Forecast:
+//! [`Climatology`], [`persistence`], [`seasonal_persistence`].
 
 mod annual_cycle;
 mod climatology;

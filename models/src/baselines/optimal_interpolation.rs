@@ -1,11 +1,11 @@
-//! Optimal interpolation (Gandin 1963; Bretherton et al. 1976): the best linear estimate of a field from what is seen of it, its
-//! error and the covariance of its anomalies.
+//! Optimal interpolation (Gandin 1963; Bretherton et al. 1976): the best linear estimate of a field from what is seen of
+//! it, its error and the covariance of its anomalies.
 //!
-//! With y the anomalies of the visible cells in units of their standard deviation, the estimate everywhere is C Mᵀ (M C Mᵀ + ε I)⁻¹ y,
-//! where M picks the visible cells. C = R ⊗ K: between nodes R as [`Variability`] learnt it, the leading modes and an
-//! independent rest, times a taper to 0 over a few cells (Gaspari and Cohn 1999 say why); between frames
-//! K = λ + (1 - λ) φ^lag, a level of the whole window and what persists from frame to frame. Conjugate gradients solve for all
-//! frames together; time and memory grow with the number of cells.
+//! With y the anomalies of the visible cells in units of their standard deviation, the estimate everywhere is
+//! C Mᵀ (M C Mᵀ + ε I)⁻¹ y, where M picks the visible cells. C = R ⊗ K: between nodes R as [`Variability`] learnt it, the
+//! leading modes and an independent rest, times a taper to 0 over a few cells (Gaspari and Cohn 1999 say why); between
+//! frames K = λ + (1 - λ) φ^lag, a level of the whole window and what persists from frame to frame. Conjugate gradients
+//! solve for all frames together; time and memory grow with the number of cells.
 
 mod errors;
 mod taper;
@@ -159,8 +159,8 @@ impl OptimalInterpolation {
     }
 }
 
-/// K x in place for the frames of one node. φ^lag sums what comes from before and what comes from after, each of them from one
-/// frame to the next.
+/// K x in place for the frames of one node. φ^lag sums what comes from before and what comes from after, each of them
+/// from one frame to the next.
 fn between_frames(x: &mut [f32], persistence: f32) {
     let level = LEVEL * x.iter().sum::<f32>();
     let mut after = vec![0.0; x.len()];

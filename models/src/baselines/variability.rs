@@ -28,8 +28,9 @@ pub struct Variability {
     pub cycle: Vec<f32>,
     /// Standard deviation of the anomalies, `[n]`, drawn to that of the region where few were observed.
     pub std: Vec<f32>,
-    /// Leading eigenvectors of the correlation matrix of the anomalies times the roots of their eigenvalues, `[n, MODES]`, drawn to
-    /// 0 where few were observed: the product of two rows is the part of the nodes' correlation that these modes explain.
+    /// Leading eigenvectors of the correlation matrix of the anomalies times the roots of their eigenvalues,
+    /// `[n, MODES]`, drawn to 0 where few were observed: the product of two rows is the part of the nodes' correlation
+    /// that these modes explain.
     pub modes: Vec<f32>,
     /// Correlation of anomalies from one frame to the next, between 0 and 0.95.
     pub persistence: f32,
@@ -95,8 +96,9 @@ fn persistence(anomalies: &[f64], frames: usize) -> f64 {
     if size > 0.0 { (product / size).clamp(0.0, LONGEST) } else { 0.0 }
 }
 
-/// The leading modes `[n, MODES]` of anomalies Z `[n, t]` of size 1 a node. Orthogonal iteration finds U `[MODES, t]`, which spans the
-/// leading right singular vectors; the modes are Z Uᵀ, whose products never exceed the correlations Z Zᵀ, converged or not.
+/// The leading modes `[n, MODES]` of anomalies Z `[n, t]` of size 1 a node. Orthogonal iteration finds U `[MODES, t]`,
+/// which spans the leading right singular vectors; the modes are Z Uᵀ, whose products never exceed the correlations Z Zᵀ,
+/// converged or not.
 fn modes(anomalies: &[f64], frames: usize) -> Vec<f64> {
     let chunk = NODES_TOGETHER * frames.max(1);
     let mut random = ChaCha8Rng::seed_from_u64(0);
