@@ -207,13 +207,9 @@ fn neither_training_nor_forecast_sees_what_comes_after() {
     assert!(read("chl30.nc") == read("later30.nc"), "frames that are forecast reach the forecast");
 }
 
+/// Starts a training of three members in `cast`, and kills it in the second.
 #[cfg(unix)]
-#[test]
-fn an_ensemble_killed_in_a_later_member_goes_on_with_the_same_bits() {
-    let place = imputer();
-    let folder = place.path();
-    let line = format!("{TRAIN} --epochs 60 --patience 60");
-    succeeds(folder, &format!("{line} -o whole"));
+fn kill_in_the_second_member(folder: &Path, line: &str) {
     let mut training = super::command(folder, &format!("{line} -o cast")).spawn().expect("the program starts");
     let second = folder.join("cast/member-01/forecaster.safetensors");
     let begin = std::time::Instant::now();
@@ -224,6 +220,16 @@ fn an_ensemble_killed_in_a_later_member_goes_on_with_the_same_bits() {
     training.kill().expect("killed");
     training.wait().expect("an end");
     assert!(!folder.join("cast/member-02").exists(), "too late to tell");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_ensemble_killed_in_a_later_member_goes_on_with_the_same_bits() {
+    let place = imputer();
+    let folder = place.path();
+    let line = format!("{TRAIN} --epochs 60 --patience 60");
+    succeeds(folder, &format!("{line} -o whole"));
+    kill_in_the_second_member(folder, &line);
     let cast = "forecast --data chl.nc --weights run --forecasters cast -o next.nc";
     refuses(folder, cast, &["cast/member-01/forecaster.safetensors", "whose training is done", "--resume"]);
     let (_, said) = succeeds(folder, &format!("{line} -o cast --resume"));
@@ -243,16 +249,7 @@ fn an_ensemble_killed_in_a_refit_goes_on_with_the_same_bits() {
     let line = format!("{TRAIN} --epochs 60 --patience 60 --refit");
     let (_, said) = succeeds(folder, &format!("{line} -o whole"));
     assert_eq!(said.matches("as many afresh on all training frames").count(), 3, "{said}");
-    let mut training = super::command(folder, &format!("{line} -o cast")).spawn().expect("the program starts");
-    let second = folder.join("cast/member-01/forecaster.safetensors");
-    let begin = std::time::Instant::now();
-    while !second.exists() {
-        assert!(begin.elapsed().as_secs() < 60, "no second member");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    training.kill().expect("killed");
-    training.wait().expect("an end");
-    assert!(!folder.join("cast/member-02").exists(), "too late to tell");
+    kill_in_the_second_member(folder, &line);
     succeeds(folder, &format!("{line} -o cast --resume"));
     assert!(members(folder, "cast", 3) == members(folder, "whole", 3), "the weights or the metrics differ");
     // Between choosing the length and the refit.

@@ -1,5 +1,6 @@
 //! Estimates that need no training, for a record.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -24,7 +25,10 @@ pub struct Baselines<'a> {
     climatologies: Vec<(&'static str, Season, Climatology)>,
     /// The level of each node, `[nodes]`.
     means: Vec<f32>,
-    interpolation: OptimalInterpolation,
+    /// What may be looked at of the training frames, `[train, nodes]`.
+    seen: Vec<bool>,
+    /// Learnt when it is first asked for, which a forecast never does.
+    interpolation: OnceCell<OptimalInterpolation>,
 }
 
 impl<'a> Baselines<'a> {
@@ -47,9 +51,17 @@ impl<'a> Baselines<'a> {
             (name, season, Climatology::new(values, seen, season, &periods, &means))
         };
         let climatologies = seasons.into_iter().map(learn).collect();
-        let variability = Variability::learn(values, seen, &record.series.phases[record.train.clone()]);
-        let interpolation = OptimalInterpolation::new(variability, &record.place.mask.places());
-        Baselines { record, climatologies, means, interpolation }
+        Baselines { record, climatologies, means, seen: seen.to_vec(), interpolation: OnceCell::new() }
+    }
+
+    /// Optimal interpolation by what the training frames say.
+    fn interpolation(&self) -> &OptimalInterpolation {
+        self.interpolation.get_or_init(|| {
+            let Record { series, place, train, .. } = self.record;
+            let values = &series.values[self.record.cells(train.clone())];
+            let variability = Variability::learn(values, &self.seen, &series.phases[train.clone()]);
+            OptimalInterpolation::new(variability, &place.mask.places())
+        })
     }
 
     /// The estimates of every cell of `frames` from the `visible` ones of these frames.
@@ -70,11 +82,12 @@ impl<'a> Baselines<'a> {
 
     /// The estimate of optimal interpolation, and between which quantiles of its errors the truth should lie.
     fn interpolate(&self, frames: Range<usize>, visible: &[bool]) -> Estimate {
+        let interpolation = self.interpolation();
         let start = Instant::now();
         let series = &self.record.series;
         let (phases, values) = (&series.phases[frames.clone()], &series.values[self.record.cells(frames.clone())]);
-        let mut samples = self.interpolation.fill(phases, values, visible).repeat(DRAWS);
-        self.interpolation.spread(&mut samples, frames, visible, 0);
+        let mut samples = interpolation.fill(phases, values, visible).repeat(DRAWS);
+        interpolation.spread(&mut samples, frames, visible, 0);
         let estimate = Estimate::of_samples(&samples, DRAWS, start.elapsed().as_secs_f64());
         Estimate { method: "optimal interpolation", ..estimate }
     }
