@@ -83,6 +83,9 @@ fn gaps_are_filled_without_any_training() {
             _ => assert_eq!((filled[cell], low[cell]), (wave(cell), wave(cell)), "{cell}"),
         }
     }
+    // Nothing else fills them unless it is asked for.
+    refuses(folder, "impute --data sst.nc --var sst -o out.nc", &["--weights", "--method optimal-interpolation"]);
     refuses(folder, &format!("{impute} -o out.nc"), &["--var", "--weights"]);
+    refuses(folder, &format!("{impute} --var sst --spread diffusion -o out.nc"), &["--spread", "found diffusion"]);
     refuses(folder, &format!("{impute} --var sst --samples 0 -o out.nc"), &["--samples", "found 0"]);
 }

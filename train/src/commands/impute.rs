@@ -33,7 +33,7 @@ pub(super) struct Impute {
     #[arg(long, value_enum, default_value = "stddm")]
     method: Method,
     /// Weights file, or the folder of a training
-    #[arg(long, value_name = "PATH", required_if_eq("method", "stddm"))]
+    #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// NetCDF file to write
     #[arg(short, long, value_name = "FILE")]
@@ -67,6 +67,7 @@ enum Method {
 impl Impute {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let started = Instant::now();
+        self.expect_method()?;
         let trained = self.weights.as_deref().map(|path| self.trained(path, device)).transpose()?;
         let record = match &trained {
             Some(trained) => Record::at(&self.data, &trained.config.data, trained.place.clone())?,
@@ -105,6 +106,20 @@ impl Impute {
         let gaps = series.observed.iter().filter(|seen| !**seen).count();
         println!("filled {gaps} of {} sea cells; wrote {}", series.observed.len(), self.out.display());
         Ok(())
+    }
+
+    /// An error when the method lacks an option that it needs, or has one that it does not heed.
+    fn expect_method(&self) -> Result<()> {
+        let what = match (self.method, &self.weights, self.spread) {
+            (Method::Stddm, None, _) => {
+                "--weights: expected weights of `isobath train stddm`, found none; --method optimal-interpolation needs none"
+            }
+            (Method::OptimalInterpolation, _, Some(Spread::Diffusion)) => {
+                "--spread: expected interpolation for --method optimal-interpolation, found diffusion"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Input(what.into()))
     }
 
     /// The imputer, with the settings of the command line.
