@@ -31,7 +31,7 @@ fn every_kernel_has_a_row() -> Outcome {
         checks::launch(&(case.problem)(&shape, &mut Values::new(1)), &device, DType::F32)?;
     }
     for launch in launches::all() {
-        launch(&device).map_err(|e| e.to_string())?;
+        (launch.run)(&device, DType::F32).map_err(|e| e.to_string())?;
     }
     let launched: Vec<&str> = device.profile().iter().map(|l| l.kernel).collect();
     let missing: Vec<&str> = isobath_kernels::ALL.iter().map(|k| k.name).filter(|k| !launched.contains(k)).collect();

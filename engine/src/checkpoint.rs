@@ -95,17 +95,22 @@ pub fn load(path: impl AsRef<Path>, parameters: &mut Parameters) -> Result<State
         false => None,
     };
     file.check_sum()?;
-    parameters.gradient_sum = sum.map(|(arrays, flat)| {
-        parameters.entries().iter().zip(arrays).for_each(|(entry, values)| fill(&entry.part_of(&flat), &values));
-        flat
-    });
+    parameters.gradient_sum = match sum {
+        Some((arrays, flat)) => {
+            for (entry, values) in parameters.entries().iter().zip(arrays) {
+                fill(&entry.part_of(&flat), &values)?;
+            }
+            Some(flat)
+        }
+        None => None,
+    };
     // Zeros replace the moments that the file does not have.
     for (k, flat) in parameters.flats().into_iter().enumerate() {
         for (i, entry) in parameters.entries().iter().enumerate() {
             let part = entry.part_of(flat);
             match arrays.get(k) {
-                Some(arrays) => fill(&part, &arrays[i]),
-                None => fill(&part, &vec![0.0; part.len()]),
+                Some(arrays) => fill(&part, &arrays[i])?,
+                None => fill(&part, &vec![0.0; part.len()])?,
             }
         }
     }

@@ -51,6 +51,32 @@ pub enum Error {
         /// The three largest live tensors.
         largest: String,
     },
+    /// A tensor larger than one binding of the device.
+    #[error("{shape} needs {requested} bytes, a tensor on this device has {largest} at most: make the batch smaller")]
+    TooLarge {
+        /// Shape asked for.
+        shape: Shape,
+        /// Bytes asked for.
+        requested: usize,
+        /// Bytes of the largest tensor.
+        largest: usize,
+    },
+    /// A device that does not exist, or cannot do what it is asked to.
+    #[error("{device}: {what}")]
+    Device {
+        /// The device by name.
+        device: String,
+        /// The reason, and what can be done.
+        what: String,
+    },
+    /// A device that stopped working; what its memory held is gone.
+    #[error("{device} was lost: {what}; go on from the last checkpoint")]
+    DeviceLost {
+        /// The device by name.
+        device: String,
+        /// The driver's reason.
+        what: String,
+    },
     /// A file that could not be read or written.
     #[error("{path}: {source}")]
     File {

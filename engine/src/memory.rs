@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Every block starts on a cache line, which is also the width of the widest vector.
 const ALIGN: usize = 64;
-/// The smallest piece asked of the operating system; its pages cost nothing until they are touched.
+/// The smallest piece of the host's memory; its pages cost nothing until they are touched.
 const PIECE: usize = 64 << 20;
 /// What a checked slab writes on both sides of every block.
 const SENTINEL: u8 = 0xa5;
@@ -37,6 +37,57 @@ pub struct Usage {
     pub high_water: usize,
     /// Blocks whose sentinels were found overwritten (only a checked slab looks).
     pub overruns: usize,
+    /// Bytes of all pieces: what was asked of the operating system or the driver.
+    pub reserved: usize,
+}
+
+/// Where the bytes of a slab lie.
+pub(crate) trait Store: Send {
+    /// The most bytes that one block can have.
+    fn largest(&self) -> usize;
+
+    /// Adds a piece of at least `bytes` and says how long it is; `None` when there is no more.
+    fn grow(&mut self, bytes: usize) -> Option<usize>;
+
+    /// The host's address of a piece, where it has one.
+    fn address(&mut self, piece: usize) -> Option<NonNull<u8>>;
+
+    /// Fills the bytes `start..start + len` of a piece.
+    fn fill(&mut self, piece: usize, start: usize, len: usize, byte: u8);
+
+    /// The bytes `start..start + len` of a piece.
+    fn read(&mut self, piece: usize, start: usize, len: usize) -> Vec<u8>;
+}
+
+/// The host's own memory.
+#[derive(Default)]
+pub(crate) struct Host(Vec<MmapMut>);
+
+impl Store for Host {
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
+
+    fn grow(&mut self, bytes: usize) -> Option<usize> {
+        let len = bytes.next_multiple_of(PIECE);
+        let map = MmapMut::map_anon(len).ok()?;
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage); // only a hint
+        self.0.push(map);
+        Some(len)
+    }
+
+    fn address(&mut self, piece: usize) -> Option<NonNull<u8>> {
+        NonNull::new(self.0[piece].as_mut_ptr())
+    }
+
+    fn fill(&mut self, piece: usize, start: usize, len: usize, byte: u8) {
+        self.0[piece][start..start + len].fill(byte);
+    }
+
+    fn read(&mut self, piece: usize, start: usize, len: usize) -> Vec<u8> {
+        self.0[piece][start..start + len].to_vec()
+    }
 }
 
 /// A device's memory.
@@ -46,6 +97,7 @@ pub struct Slab {
 }
 
 struct State {
+    store: Box<dyn Store>,
     pieces: Vec<Piece>,
     live: BTreeMap<(usize, usize), (Shape, usize)>,
     usage: Usage,
@@ -54,7 +106,6 @@ struct State {
 }
 
 struct Piece {
-    map: MmapMut,
     region: Region,
     /// Free ranges: start to length.
     free: BTreeMap<usize, usize>,
@@ -67,8 +118,11 @@ pub struct Block {
     piece: usize,
     start: usize,
     reserved: usize,
+    /// First byte of the content within the piece, past the sentinels.
+    content: usize,
     bytes: usize,
-    at: NonNull<u8>,
+    /// The content's address, where the host can reach it.
+    at: Option<NonNull<u8>>,
 }
 
 // SAFETY: a block is the only owner of its range, and its slab outlives it; access goes through `bytes` and
@@ -79,8 +133,9 @@ unsafe impl Sync for Block {}
 
 impl Slab {
     /// An empty slab. `checked` puts sentinels round every block and fills new blocks with NaN.
-    pub fn new(limit: Option<usize>, checked: bool) -> Self {
-        let state = State { pieces: Vec::new(), live: BTreeMap::new(), usage: Usage::default(), limit, checked };
+    pub(crate) fn new(store: Box<dyn Store>, limit: Option<usize>, checked: bool) -> Self {
+        let (pieces, live, usage) = (Vec::new(), BTreeMap::new(), Usage::default());
+        let state = State { store, pieces, live, usage, limit, checked };
         Slab { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -103,11 +158,16 @@ impl Slab {
     /// A block of `bytes` for a tensor of shape `shape` (named in the error).
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] past the budget, or when the operating system refuses.
+    /// [`Error::OutOfMemory`] past the budget, or when the operating system or the driver refuses; [`Error::TooLarge`]
+    /// for more than one block can hold.
     pub fn allocate(&self, bytes: usize, shape: Shape, region: Region) -> Result<Block> {
         let mut state = self.lock();
         let margin = if state.checked { ALIGN } else { 0 };
         let reserved = (bytes.max(1)).next_multiple_of(ALIGN) + 2 * margin;
+        let largest = state.store.largest();
+        if reserved > largest {
+            return Err(Error::TooLarge { shape, requested: bytes, largest });
+        }
         let in_use = state.usage.persistent + state.usage.step;
         if state.limit.is_some_and(|limit| in_use + reserved > limit) {
             return Err(state.out_of_memory(shape, bytes));
@@ -116,14 +176,15 @@ impl Slab {
             return Err(state.out_of_memory(shape, bytes));
         };
         state.take(piece, start, reserved, region, shape);
+        let content = start + margin;
         if state.checked {
-            let range = &mut state.pieces[piece].map[start..start + reserved];
-            range.fill(SENTINEL);
-            range[margin..margin + bytes].fill(0xff);
+            state.store.fill(piece, start, reserved, SENTINEL);
+            state.store.fill(piece, content, bytes, 0xff);
         }
-        let at = NonNull::from(&mut state.pieces[piece].map[start + margin]);
+        // SAFETY: the content lies within the piece.
+        let at = state.store.address(piece).map(|address| unsafe { address.add(content) });
         drop(state);
-        Ok(Block { slab: self.clone(), region, piece, start, reserved, bytes, at })
+        Ok(Block { slab: self.clone(), region, piece, start, reserved, content, bytes, at })
     }
 }
 
@@ -136,11 +197,9 @@ impl State {
     }
 
     fn grow(&mut self, bytes: usize, region: Region) -> Option<(usize, usize)> {
-        let len = bytes.next_multiple_of(PIECE);
-        let map = MmapMut::map_anon(len).ok()?;
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage); // only a hint
-        self.pieces.push(Piece { map, region, free: BTreeMap::from([(0, len)]) });
+        let len = self.store.grow(bytes)?;
+        self.usage.reserved += len;
+        self.pieces.push(Piece { region, free: BTreeMap::from([(0, len)]) });
         Some((self.pieces.len() - 1, 0))
     }
 
@@ -176,10 +235,11 @@ impl State {
         free.insert(start, len);
     }
 
-    fn sentinels_stand(&self, block: &Block) -> bool {
-        let range = &self.pieces[block.piece].map[block.start..block.start + block.reserved];
-        let (head, rest) = range.split_at(ALIGN);
-        head.iter().chain(&rest[block.bytes..]).all(|b| *b == SENTINEL)
+    fn sentinels_stand(&mut self, block: &Block) -> bool {
+        let end = block.content + block.bytes;
+        let mut around = self.store.read(block.piece, block.start, ALIGN);
+        around.extend(self.store.read(block.piece, end, block.start + block.reserved - end));
+        around.iter().all(|b| *b == SENTINEL)
     }
 
     fn counter(&mut self, region: Region) -> &mut usize {
@@ -211,6 +271,17 @@ impl Block {
         self.bytes == 0
     }
 
+    /// The piece of the slab in which the content lies, and its first byte there.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        (self.piece, self.content)
+    }
+
+    fn address(&self, start: usize) -> *mut u8 {
+        let at = self.at.expect("only the processor's blocks have an address");
+        // SAFETY: callers have checked that the range from `start` on lies in the block.
+        unsafe { at.add(start).as_ptr() }
+    }
+
     /// The bytes `start..start + len`.
     ///
     /// # Safety
@@ -218,7 +289,7 @@ impl Block {
     pub unsafe fn bytes(&self, start: usize, len: usize) -> &[u8] {
         assert!(start + len <= self.bytes, "a read past the end of a block");
         // SAFETY: the range lies in the block, which lies in a mapped piece; the caller excludes writers.
-        unsafe { std::slice::from_raw_parts(self.at.add(start).as_ptr(), len) }
+        unsafe { std::slice::from_raw_parts(self.address(start), len) }
     }
 
     /// The bytes `start..start + len`, to write.
@@ -229,7 +300,7 @@ impl Block {
     pub unsafe fn bytes_mut(&self, start: usize, len: usize) -> &mut [u8] {
         assert!(start + len <= self.bytes, "a write past the end of a block");
         // SAFETY: the range lies in the block, which lies in a mapped piece; the caller excludes all others.
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(start).as_ptr(), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.address(start), len) }
     }
 }
 

@@ -145,7 +145,7 @@ impl Parameters {
         // The slot is a leaf too: that tells the tape to add a second contribution in place.
         let slot = self.gradients.view(start, shape).with_leaf(Leaf { id, slot: None });
         let tensor = self.values.view(start, shape).with_leaf(Leaf { id, slot: Some(slot) });
-        fill(&tensor, &values);
+        fill(&tensor, &values)?;
         self.entries.push(Entry { name, start, tensor });
         Ok(())
     }
@@ -255,8 +255,7 @@ impl Parameters {
             let what = format!("{} holds {} elements, found {}", tensor.shape(), tensor.len(), values.len());
             return Err(Error::Parameter { name: name.into(), what });
         }
-        fill(tensor, &values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
-        Ok(())
+        fill(tensor, &values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>())
     }
 
     /// The parameter's values, rounded to f32.
@@ -270,12 +269,15 @@ impl Parameters {
 
 fn zeros(device: &Device, total: usize, dtype: DType) -> Result<Tensor> {
     let flat = Tensor::empty_in(device, [total], dtype, Region::Persistent)?;
-    fill(&flat, &vec![0.0; total]);
+    device.clear(&flat)?;
     Ok(flat)
 }
 
 /// Writes `values`, rounded to the tensor's type.
-pub(crate) fn fill(tensor: &Tensor, values: &[f64]) {
+///
+/// # Errors
+/// When the device was lost.
+pub(crate) fn fill(tensor: &Tensor, values: &[f64]) -> Result<()> {
     match tensor.dtype() {
         DType::F64 => tensor.overwrite(values),
         _ => tensor.overwrite(&values.iter().map(|v| *v as f32).collect::<Vec<_>>()),

@@ -77,14 +77,14 @@ impl Tensor {
     /// Memory in a given region; its content is whatever was there.
     pub fn empty_in(device: &Device, shape: impl Into<Shape>, dtype: DType, region: Region) -> Result<Tensor> {
         let shape = shape.into();
-        let block = Arc::new(device.allocate(shape.len() * dtype.bytes(), shape, region)?);
+        let block = Arc::new(device.allocate(shape, dtype, region)?);
         Ok(Tensor { device: device.clone(), block, start: 0, shape, dtype, trace: None, leaf: None })
     }
 
     /// A tensor of zeros.
     pub fn zeros(device: &Device, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
         let out = Self::empty(device, shape, dtype)?;
-        out.host_mut(|bytes| bytes.fill(0));
+        device.clear(&out)?;
         Ok(out)
     }
 
@@ -101,7 +101,7 @@ impl Tensor {
             );
         }
         let out = Self::empty(device, shape, T::DTYPE)?;
-        out.host_mut(|bytes| bytes.copy_from_slice(bytemuck::cast_slice(values)));
+        out.overwrite(values)?;
         Ok(out)
     }
 
@@ -127,8 +127,9 @@ impl Tensor {
         if self.dtype != T::DTYPE {
             return Err(Error::Type { op: "to_vec", what: format!("expected {}, found {}", T::DTYPE, self.dtype) });
         }
-        // SAFETY: no launch runs while the host reads: launches return when they are done.
-        Ok(bytemuck::cast_slice(unsafe { self.bytes() }).to_vec())
+        let mut values = vec![T::zeroed(); self.len()];
+        self.device.read(self, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
     }
 
     /// The elements as f64, whatever the type.
@@ -154,15 +155,14 @@ impl Tensor {
     /// A copy that outlives the step.
     pub fn keep(&self) -> Result<Tensor> {
         let out = Self::empty_in(&self.device, self.shape, self.dtype, Region::Persistent)?;
-        // SAFETY: no launch runs while the host reads.
-        out.host_mut(|bytes| bytes.copy_from_slice(unsafe { self.bytes() }));
+        self.device.copy(self, &out)?;
         Ok(out)
     }
 
     /// Replaces the content; the caller is its only user (parameters and their moments).
-    pub(crate) fn overwrite<T: HostElement>(&self, values: &[T]) {
+    pub(crate) fn overwrite<T: HostElement>(&self, values: &[T]) -> Result<()> {
         assert_eq!(values.len(), self.shape.len(), "overwrite: as many values as elements");
-        self.host_mut(|bytes| bytes.copy_from_slice(bytemuck::cast_slice(values)));
+        self.device.write(self, bytemuck::cast_slice(values))
     }
 
     /// Where it lives.
@@ -231,6 +231,12 @@ impl Tensor {
         }
     }
 
+    /// The piece of the device's memory in which the tensor lies, and its first byte there.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        let (piece, start) = self.block.place();
+        (piece, start + self.start * self.dtype.bytes())
+    }
+
     /// # Safety
     /// Nothing may write the tensor while the slice lives.
     pub(crate) unsafe fn bytes(&self) -> &[u8] {
@@ -244,11 +250,6 @@ impl Tensor {
     pub(crate) unsafe fn bytes_mut(&self) -> &mut [u8] {
         // SAFETY: passed on from the caller.
         unsafe { self.block.bytes_mut(self.start * self.dtype.bytes(), self.len() * self.dtype.bytes()) }
-    }
-
-    fn host_mut(&self, write: impl FnOnce(&mut [u8])) {
-        // SAFETY: called on tensors just made, or by the only user of their content, while no launch runs.
-        write(unsafe { self.bytes_mut() });
     }
 }
 

@@ -133,7 +133,7 @@ impl Weights {
     pub fn load_parameters(&self, parameters: &mut Parameters) -> Result<()> {
         let values = self.group("param", parameters)?;
         for (entry, values) in parameters.entries().iter().zip(values) {
-            fill(&entry.tensor, &values);
+            fill(&entry.tensor, &values)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! host. These are the conventions of `torch.optim` and `clip_grad_norm_`. Shapes: values, gradients, m, v `[len]`,
 //! norm_squared `[1]`. Bound by memory: 28 bytes an element.
 
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -88,6 +89,10 @@ pub static ADAM: Kernel<Params> = Kernel {
         ("norm_squared", Access::Read),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/adam.wgsl"),
+        dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
 };
 

@@ -5,6 +5,7 @@
 //! either contiguous or one repeated number. Bound by memory: 4 bytes an element of a, b and y.
 
 use crate::layout::{AXES, offset, pieces};
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -49,6 +50,13 @@ pub static BINARY: Kernel<Params> = Kernel {
     name: "binary",
     buffers: &[("a", Access::Read), ("b", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/binary.wgsl"),
+        dispatches: |p, _| match in_fours(p, &p.a) && in_fours(p, &p.b) {
+            true => Dispatches::one("binary", p.len.div_ceil(1024)),
+            false => Dispatches::one("binary_strided", p.len.div_ceil(256)),
+        },
+    }),
     cost: |p| {
         let held = |strides: &[u32; AXES]| -> u64 {
             let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);
@@ -57,6 +65,13 @@ pub static BINARY: Kernel<Params> = Kernel {
         Cost { flops: u64::from(p.len), bytes: 4 * (u64::from(p.len) + held(&p.a) + held(&p.b)) }
     },
 };
+
+/// Whether every four elements of y go with four neighbouring elements of an operand, or with one.
+fn in_fours(p: &Params, strides: &[u32; AXES]) -> bool {
+    let (last, others) = (strides[AXES - 1], &strides[..AXES - 1]);
+    let rows = p.dims[AXES - 1] == p.len || p.dims[AXES - 1].is_multiple_of(4);
+    rows && (last == 0 || last == 1 && others.iter().all(|stride| stride.is_multiple_of(4)))
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (a, b, y) = (buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());

@@ -4,6 +4,7 @@
 //! where low <= x <= high. Bound by memory: 8 and 12 bytes an element.
 
 use crate::layout::pieces;
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -26,6 +27,10 @@ pub static CLAMP: Kernel<Params> = Kernel {
     name: "clamp",
     buffers: &[("x", Access::Read), ("low", Access::Read), ("high", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/clamp.wgsl"),
+        dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 8 * (u64::from(p.len) + u64::from(p.n)) },
 };
 
@@ -40,6 +45,10 @@ pub static CLAMP_BACKWARD: Kernel<Params> = Kernel {
         ("dx", Access::Write),
     ],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/clamp_backward.wgsl"),
+        dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) + 8 * u64::from(p.n) },
 };
 

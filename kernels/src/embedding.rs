@@ -4,6 +4,7 @@
 //! Shapes: table, dtable `[v, c]`, index `[rows]` (whole numbers below v), y, dy `[rows, c]`. The backward sorts the
 //! rows by index first, then every row of the table is summed by one task. Bound by memory: 8 bytes an element of y.
 
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -28,6 +29,13 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
     name: "embedding",
     buffers: &[("table", Access::Read), ("index", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/embedding.wgsl"),
+        dispatches: |p, _| match p.c.is_multiple_of(4) {
+            true => Dispatches::one("embedding_fours", (p.rows * p.c).div_ceil(1024)),
+            false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
+        },
+    }),
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -36,6 +44,20 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
     name: "embedding_backward",
     buffers: &[("index", Access::Read), ("dy", Access::Read), ("dtable", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/embedding_backward.wgsl"),
+        dispatches: |p, _| {
+            let elements = p.v * p.c;
+            // No more memory for the parts than a gradient of the rows takes.
+            let parts = (p.rows / p.v.max(1024)).min(256);
+            if parts < 2 {
+                return Dispatches::one("embedding_backward", elements.div_ceil(256));
+            }
+            Dispatches::with_scratch(parts, elements as usize)
+                .then("embedding_backward_parts", (elements * parts).div_ceil(256))
+                .then("embedding_backward_last", elements.div_ceil(256))
+        },
+    }),
     cost: |p| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }

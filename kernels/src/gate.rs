@@ -25,6 +25,7 @@ pub static GATE: Kernel<Params> = Kernel {
     name: "gate",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
+    wgsl: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -36,6 +37,7 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     name: "gate_backward",
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
+    wgsl: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }

@@ -60,6 +60,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ("weight", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: None,
     cost,
 };
 

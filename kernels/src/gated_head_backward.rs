@@ -46,6 +46,7 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ("db_out", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: None,
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }

@@ -5,6 +5,7 @@
 //! 96 % of the FMA peak; one product is split over the cores, a batch of products is dealt out to them.
 //! Bound by FMA throughput above about 100 in every dimension, by memory below.
 
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use gemm::Parallelism;
@@ -37,6 +38,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     name: "gemm",
     buffers: &[("a", Access::Read), ("b", Access::Read), ("bias", Access::Read), ("c", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/gemm.wgsl"), dispatches: dispatches }),
     cost: |p| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };
@@ -46,6 +48,22 @@ pub static GEMM: Kernel<Params> = Kernel {
         }
     },
 };
+
+/// Side of the tile of c that a workgroup computes.
+const TILE: u32 = 64;
+
+/// Several parts of the terms where there are too few tiles for a whole GPU.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let tiles = p.batch * p.m.div_ceil(TILE) * p.n.div_ceil(TILE);
+    let parts = (p.k / 256).clamp(1, 256u32.div_ceil(tiles.max(1)));
+    match (parts, p.n.is_multiple_of(4)) {
+        (1, true) => Dispatches::one("gemm", tiles),
+        (1, false) => Dispatches::one("gemm_each", tiles),
+        (_, fours) => Dispatches::with_scratch(parts, (tiles * TILE * TILE) as usize)
+            .then("gemm_parts", tiles * parts)
+            .then(if fours { "gemm_sum" } else { "gemm_sum_each" }, tiles * TILE * TILE / 1024),
+    }
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (a, b, bias, c) = (buffers.read::<T>(), buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());

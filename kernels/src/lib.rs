@@ -1,7 +1,7 @@
 //! What a compute kernel is, and every kernel of Isobath.
 //!
 //! One kernel is one [`Kernel`] value: a name, its buffers in order, its parameters, its cost, and its
-//! code for the CPU in f32 (SIMD, all cores) and in f64 (the oracle that every check is held against).
+//! code for the CPU in f32 (SIMD, all cores) and in f64 (the oracle that every check is held against), and for GPUs in WGSL.
 //! The crate knows nothing of tensors or of differentiation: a kernel reads and writes flat slices.
 //!
 //! Sizes in formulas: `b` batch, `t` frames, `n` nodes, `c` channels, `k` prototypes, `g` groups.
@@ -56,11 +56,13 @@ pub mod temporal_block_backward;
 mod temporal_block_narrow;
 mod temporal_block_narrow_backward;
 pub mod unary;
+pub mod wgsl;
 
 pub use buffers::{Access, Buffers, Element};
 pub use philox::PhiloxKey;
 pub use real::Real;
 pub use registry::{ALL, Entry};
+pub use wgsl::Wgsl;
 
 /// What a kernel costs for given parameters; read by the planner, the profile and the benches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +89,8 @@ pub struct Kernel<P: 'static> {
     pub buffers: &'static [(&'static str, Access)],
     /// CPU code.
     pub cpu: Cpu<P>,
+    /// GPU code.
+    pub wgsl: Option<Wgsl<P>>,
     /// Work for given parameters.
     pub cost: fn(&P) -> Cost,
 }

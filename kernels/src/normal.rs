@@ -6,6 +6,7 @@
 //! Sixteen blocks go through SIMD registers together. Bound by arithmetic: some 60 operations an element.
 
 use crate::philox::{self, PhiloxKey};
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -41,6 +42,13 @@ pub static NORMAL: Kernel<Params> = Kernel {
     name: "normal",
     buffers: &[("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/normal.wgsl"),
+        dispatches: |p, _| match p.offset[0] % 4 {
+            0 => Dispatches::one("normal", p.len.div_ceil(1024)),
+            skip => Dispatches::one("normal_shifted", (p.len + skip).div_ceil(1024)),
+        },
+    }),
     cost: |p| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

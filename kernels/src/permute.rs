@@ -5,6 +5,7 @@
 //! fastest in x are written together, so that every cache line of x is used whole. Bound by memory: 8 bytes an element.
 
 use crate::layout::{AXES, offset, pieces};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -32,8 +33,24 @@ pub static PERMUTE: Kernel<Params> = Kernel {
     name: "permute",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/permute.wgsl"), dispatches: dispatches }),
     cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
 };
+
+/// Copies where the fastest axis stays, else a transposition in tiles of 32 by 32.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    match p.strides.iter().rposition(|stride| *stride == 1) {
+        Some(LAST) if [&p.dims[LAST..], &p.strides[..LAST]].concat().iter().all(|n| n.is_multiple_of(4)) => {
+            Dispatches::one("permute_fours", p.len.div_ceil(1024))
+        }
+        Some(LAST) | None => Dispatches::one("permute", p.len.div_ceil(256)),
+        Some(unit) => {
+            let (across, down) = (p.dims[LAST].div_ceil(32), p.dims[unit].div_ceil(32));
+            let planes = p.len.checked_div(p.dims[LAST] * p.dims[unit]).unwrap_or(0);
+            Dispatches::one("permute_tiles", planes * across * down)
+        }
+    }
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());

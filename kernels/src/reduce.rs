@@ -4,6 +4,7 @@
 //! Two stages with a fixed order: chunks of rows are reduced in parallel, then their partial results one after the
 //! other, so the bits do not depend on the number of threads. Bound by memory: 4 bytes an element of x.
 
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -37,11 +38,27 @@ pub static REDUCE: Kernel<Params> = Kernel {
     name: "reduce",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/reduce.wgsl"), dispatches: dispatches }),
     cost: |p| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * (len + 1) * inner }
     },
 };
+
+/// Several parts of the rows where there are too few columns for a whole GPU.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let width = p.inner.next_power_of_two().min(256);
+    let groups = p.outer * p.inner.div_ceil(width);
+    // Every invocation of a part has sixteen rows or more.
+    let parts = (p.len / (16 * (256 / width))).clamp(1, 512u32.div_ceil(groups.max(1)));
+    if parts == 1 {
+        return Dispatches::one("reduce", groups);
+    }
+    let elements = p.outer * p.inner;
+    Dispatches::with_scratch(parts, elements as usize)
+        .then("reduce_parts", groups * parts)
+        .then("reduce_last", elements.div_ceil(256))
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());

@@ -11,6 +11,7 @@ pub static SOFTMAX_BACKWARD: Kernel<Params> = Kernel {
     name: "softmax_backward",
     buffers: &[("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 12 * len }

@@ -3,6 +3,7 @@
 //! Shapes: x `[len]`, y `[1]`. Chunks are summed in parallel, their sums in order, so the bits do not depend on the
 //! number of threads. Bound by memory: 4 bytes an element.
 
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -23,6 +24,13 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     name: "sum_squares",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/sum_squares.wgsl"),
+        dispatches: |p, _| {
+            let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
+            Dispatches::with_scratch(parts, 1).then("sum_squares_parts", parts).then("sum_squares", 1)
+        },
+    }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

@@ -73,6 +73,7 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
         ("h", Access::Write),
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
+    wgsl: None,
     cost,
 };
 

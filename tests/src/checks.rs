@@ -24,7 +24,7 @@ fn length(limit: usize) -> BoxedStrategy<usize> {
 }
 
 /// Runs `check` on shapes and seeds that proptest draws, the same ones every time, and shrinks what fails.
-fn on_drawn_shapes(case: &Case, cases: u32, check: impl Fn(&Case, &[usize], u64) -> Outcome) -> Outcome {
+pub(crate) fn on_drawn_shapes(case: &Case, cases: u32, check: impl Fn(&Case, &[usize], u64) -> Outcome) -> Outcome {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 64, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let lengths: Vec<_> = case.axes.iter().map(|(_, limit)| length(*limit)).collect();
@@ -83,9 +83,14 @@ fn forward(problem: &Problem, operands: &[Input], device: &Device) -> Result<Vec
 }
 
 /// The result y, a random u, and Jᵀ u for every input (zeros where an input has no gradient).
-type PullBack = (Vec<f64>, Vec<f64>, Vec<Vec<f64>>);
+pub(crate) type PullBack = (Vec<f64>, Vec<f64>, Vec<Vec<f64>>);
 
-fn pull_back(problem: &Problem, device: &Device, dtype: DType, values: &mut Values) -> Result<PullBack, String> {
+pub(crate) fn pull_back(
+    problem: &Problem,
+    device: &Device,
+    dtype: DType,
+    values: &mut Values,
+) -> Result<PullBack, String> {
     let run = |values: &mut Values| -> isobath_engine::Result<PullBack> {
         let tape = Tape::start()?;
         let mut inputs = Vec::new();
@@ -168,7 +173,7 @@ pub fn repeat(case: &Case) -> Outcome {
     check(case, case.large, 1)
 }
 
-fn same_bits(a: &PullBack, b: &PullBack) -> bool {
+pub(crate) fn same_bits(a: &PullBack, b: &PullBack) -> bool {
     let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     bits(&a.0) == bits(&b.0) && a.2.iter().zip(&b.2).all(|(a, b)| bits(a) == bits(b))
 }

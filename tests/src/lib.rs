@@ -8,6 +8,7 @@ pub mod cases;
 pub mod checks;
 pub mod differences;
 pub mod launches;
+pub mod parity;
 pub mod ring;
 
 use isobath_engine::{DType, Device, Result, Tensor};

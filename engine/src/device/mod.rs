@@ -1,11 +1,17 @@
 //! Where tensors live and kernels run.
 
+mod bind;
 pub mod cpu;
+mod profile;
+pub mod wgpu;
+
+pub use bind::Bind;
+pub use profile::Launches;
 
 use crate::error::Result;
 use crate::memory::{Block, Region, Slab, Usage};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use bytemuck::Pod;
 use isobath_kernels::Kernel;
 use std::sync::Arc;
@@ -15,17 +21,8 @@ use std::sync::Arc;
 pub enum Device {
     /// This computer's processor: SIMD on all cores.
     Cpu(Arc<cpu::Cpu>),
-}
-
-/// A tensor bound to a kernel's buffer.
-#[derive(Clone, Copy)]
-pub enum Bind<'a> {
-    /// Read by the kernel.
-    In(&'a Tensor),
-    /// Written (or updated in place) by the kernel.
-    Out(&'a Tensor),
-    /// An optional input that the caller leaves out.
-    Absent,
+    /// A GPU behind Vulkan, Metal or DirectX 12.
+    Wgpu(Arc<self::wgpu::Wgpu>),
 }
 
 impl Device {
@@ -36,13 +33,32 @@ impl Device {
 
     /// The processor with a budget in bytes, and with sentinels round every tensor when `checked`.
     pub fn cpu_with(limit: Option<usize>, checked: bool) -> Self {
-        Device::Cpu(Arc::new(cpu::Cpu::new(Slab::new(limit, checked))))
+        Device::Cpu(Arc::new(cpu::Cpu::new(limit, checked)))
+    }
+
+    /// The GPU that `adapter` names, without a memory budget: part of its name, its index in
+    /// [`adapters`](self::wgpu::adapters), or `auto` for the fastest one, which is never a software adapter.
+    ///
+    /// # Errors
+    /// When there is none, or it does not offer what is needed.
+    pub fn wgpu(adapter: &str) -> Result<Self> {
+        Self::wgpu_with(adapter, None, false)
+    }
+
+    /// The same with a budget in bytes. When `checked`, tensors have sentinels round them and shaders check their
+    /// indices.
+    ///
+    /// # Errors
+    /// As [`Device::wgpu`].
+    pub fn wgpu_with(adapter: &str, limit: Option<usize>, checked: bool) -> Result<Self> {
+        Ok(Device::Wgpu(Arc::new(self::wgpu::Wgpu::open(adapter, limit, checked)?)))
     }
 
     /// The name by which the device is asked for.
     pub fn name(&self) -> &'static str {
         match self {
             Device::Cpu(_) => "cpu",
+            Device::Wgpu(_) => "wgpu",
         }
     }
 
@@ -57,19 +73,26 @@ impl Device {
     }
 
     /// Launches so far and their wall time, by kernel, slowest first.
-    pub fn profile(&self) -> Vec<cpu::Launches> {
+    pub fn profile(&self) -> Vec<Launches> {
         match self {
-            Device::Cpu(cpu) => cpu.profile(),
+            Device::Cpu(cpu) => cpu.profile.launches(),
+            Device::Wgpu(gpu) => gpu.profile.launches(),
         }
     }
 
     /// Whether two handles mean the same device.
     pub fn same(&self, other: &Device) -> bool {
-        let (Device::Cpu(a), Device::Cpu(b)) = (self, other);
-        Arc::ptr_eq(a, b)
+        match (self, other) {
+            (Device::Cpu(a), Device::Cpu(b)) => Arc::ptr_eq(a, b),
+            (Device::Wgpu(a), Device::Wgpu(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
     }
 
-    /// Runs `kernel`: `bound` are its buffers in declared order.
+    /// Runs `kernel`: `bound` are its buffers in declared order. A GPU runs it later, in the order of the launches.
+    ///
+    /// # Errors
+    /// Operands of two number types, a kernel that the device has no code for, a device that was lost.
     ///
     /// # Panics
     /// When a written tensor shares memory with another bound one, or the number of buffers is not the declared
@@ -77,16 +100,61 @@ impl Device {
     pub fn run<P: Pod>(&self, kernel: &Kernel<P>, parameters: &P, bound: &[Bind<'_>]) -> Result<()> {
         match self {
             Device::Cpu(cpu) => cpu.run(kernel, parameters, bound),
+            Device::Wgpu(gpu) => gpu.run(kernel, parameters, bound),
         }
     }
 
-    pub(crate) fn allocate(&self, bytes: usize, shape: Shape, region: Region) -> Result<Block> {
-        self.slab().allocate(bytes, shape, region)
+    pub(crate) fn allocate(&self, shape: Shape, dtype: DType, region: Region) -> Result<Block> {
+        if let Device::Wgpu(gpu) = self {
+            gpu.expect_number_type(dtype)?;
+        }
+        self.slab().allocate(shape.len() * dtype.bytes(), shape, region)
+    }
+
+    /// Copies a tensor's elements to the host.
+    pub(crate) fn read(&self, tensor: &Tensor, bytes: &mut [u8]) -> Result<()> {
+        match self {
+            // SAFETY: no launch runs while the host reads: launches return when they are done.
+            Device::Cpu(_) => bytes.copy_from_slice(unsafe { tensor.bytes() }),
+            Device::Wgpu(gpu) => gpu.read(tensor.place(), bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Replaces a tensor's elements, which nothing else uses, by the host's.
+    pub(crate) fn write(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
+        match self {
+            // SAFETY: the caller is the only user of the content, and no launch runs.
+            Device::Cpu(_) => unsafe { tensor.bytes_mut() }.copy_from_slice(bytes),
+            Device::Wgpu(gpu) => gpu.write(tensor.place(), bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Replaces a tensor's elements, which nothing else uses, by zeros.
+    pub(crate) fn clear(&self, tensor: &Tensor) -> Result<()> {
+        match self {
+            // SAFETY: as in `write`.
+            Device::Cpu(_) => unsafe { tensor.bytes_mut() }.fill(0),
+            Device::Wgpu(gpu) => gpu.clear(tensor.place(), tensor.len() * tensor.dtype().bytes())?,
+        }
+        Ok(())
+    }
+
+    /// Copies `from` to `to`, a tensor of the same size just made.
+    pub(crate) fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
+        match self {
+            // SAFETY: as in `read` and `write`; `to` is memory of its own.
+            Device::Cpu(_) => unsafe { to.bytes_mut().copy_from_slice(from.bytes()) },
+            Device::Wgpu(gpu) => gpu.copy(from.place(), to.place(), to.len() * to.dtype().bytes())?,
+        }
+        Ok(())
     }
 
     fn slab(&self) -> &Slab {
         match self {
-            Device::Cpu(cpu) => cpu.slab(),
+            Device::Cpu(cpu) => &cpu.slab,
+            Device::Wgpu(gpu) => &gpu.slab,
         }
     }
 }

@@ -1,0 +1,102 @@
+//! Choosing an adapter and opening it.
+
+use crate::error::{Error, Result};
+use wgpu::{Adapter, DeviceType, Features, Instance};
+
+/// The error of a device by the name under which it was asked for.
+pub(super) fn refused(what: impl Into<String>) -> Error {
+    Error::Device { device: "wgpu".into(), what: what.into() }
+}
+
+/// An adapter that the system offers.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// What the driver calls it.
+    pub name: String,
+    /// `Vulkan`, `Metal` or `Dx12`.
+    pub backend: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// Whether it computes on the processor.
+    pub software: bool,
+    adapter: Adapter,
+}
+
+/// All adapters, fastest kind first: discrete, integrated, virtual and unknown ones, software.
+pub fn adapters() -> Vec<Offer> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let mut found = pollster::block_on(Instance::new(descriptor).enumerate_adapters(backends));
+    found.sort_by_key(|adapter| match adapter.get_info().device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu | DeviceType::Other => 2,
+        DeviceType::Cpu => 3,
+    });
+    let offer = |adapter: Adapter| {
+        let info = adapter.get_info();
+        Offer {
+            name: info.name,
+            backend: format!("{:?}", info.backend),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+            software: info.device_type == DeviceType::Cpu,
+            adapter,
+        }
+    };
+    found.into_iter().map(offer).collect()
+}
+
+/// The adapter that `wanted` names: part of its name, its index, or `auto` for the first that is no software.
+pub(super) fn choose(wanted: &str) -> Result<Offer> {
+    let offers = adapters();
+    let chosen = match wanted.parse::<usize>() {
+        Ok(index) => offers.get(index),
+        Err(_) if wanted == "auto" => offers.iter().find(|offer| !offer.software),
+        Err(_) => offers.iter().find(|offer| offer.name.to_lowercase().contains(&wanted.to_lowercase())),
+    };
+    chosen.cloned().ok_or_else(|| {
+        let list: Vec<String> = offers.iter().enumerate().map(|(i, offer)| format!("{i}: {}", offer.label())).collect();
+        let found = if list.is_empty() { "no adapter at all".into() } else { list.join(", ") };
+        refused(match wanted {
+            "auto" => format!("no GPU with a driver for Vulkan, Metal or DirectX 12; found {found}"),
+            _ => format!("no adapter `{wanted}`; found {found}"),
+        })
+    })
+}
+
+impl Offer {
+    fn label(&self) -> String {
+        let kind = if self.software { ", software" } else { "" };
+        format!("{} ({}{kind})", self.name, self.backend)
+    }
+
+    /// The adapter's device with all its limits, and its queue.
+    pub(super) fn open(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
+        let limits = self.adapter.limits();
+        let least = wgpu::Limits::default();
+        for (name, offered, needed) in [
+            ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage, 8),
+            (
+                "max_compute_workgroup_storage_size",
+                limits.max_compute_workgroup_storage_size,
+                least.max_compute_workgroup_storage_size,
+            ),
+            (
+                "max_compute_invocations_per_workgroup",
+                limits.max_compute_invocations_per_workgroup,
+                least.max_compute_invocations_per_workgroup,
+            ),
+        ] {
+            if offered < needed {
+                return Err(refused(format!("{} offers {name} = {offered}, needed is {needed}", self.label())));
+            }
+        }
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: Features::empty(),
+            required_limits: limits,
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let opened = pollster::block_on(self.adapter.request_device(&descriptor));
+        opened.map_err(|e| refused(format!("{}: {e}", self.label())))
+    }
+}

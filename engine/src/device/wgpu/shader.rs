@@ -1,0 +1,148 @@
+//! A shader read, validated and held against its kernel.
+
+use isobath_kernels::{Access, Entry};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, GlobalVariable, Handle, Module, StorageAccess, TypeInner};
+
+/// A kernel's shader.
+pub struct Shader {
+    pub(super) module: Module,
+    /// What can be dispatched.
+    pub entries: Vec<EntryPoint>,
+}
+
+/// One entry point of a shader.
+pub struct EntryPoint {
+    /// Its name.
+    pub name: String,
+    /// The storage bindings that it uses, in order.
+    pub bindings: Vec<u32>,
+    /// Invocations of a workgroup.
+    pub workgroup_size: u32,
+    /// Bytes that a workgroup shares.
+    pub workgroup_bytes: u32,
+}
+
+impl Shader {
+    /// Reads and validates a kernel's shader and holds it against the kernel's descriptor: see
+    /// [`isobath_kernels::wgsl`] for what it must look like.
+    ///
+    /// # Errors
+    /// The file, line and reason of what is wrong; the kernel's name when it has no shader.
+    pub fn new(kernel: &Entry) -> Result<Shader, String> {
+        let source = kernel.wgsl.ok_or_else(|| format!("kernel {} has no shader yet", kernel.name))?;
+        let file = format!("shaders/{}.wgsl", kernel.name);
+        let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string_with_path(source, &file))?;
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .map_err(|e| e.emit_to_string_with_path(source, &file))?;
+        let wrong = |what: String| format!("{file}: {what}");
+        for (_, variable) in module.global_variables.iter() {
+            check_variable(&module, variable, kernel).map_err(wrong)?;
+        }
+        let entries: Vec<EntryPoint> = (0..module.entry_points.len()).map(|i| entry_point(&module, &info, i)).collect();
+        check_entries(&module, &info, kernel).map_err(wrong)?;
+        Ok(Shader { module, entries })
+    }
+}
+
+fn entry_point(module: &Module, info: &ModuleInfo, index: usize) -> EntryPoint {
+    let (entry, uses) = (&module.entry_points[index], info.get_entry_point(index));
+    let used = |handle: Handle<GlobalVariable>| !uses[handle].is_empty();
+    let mut bindings = Vec::new();
+    let mut workgroup_bytes = 0;
+    for (handle, variable) in module.global_variables.iter().filter(|(handle, _)| used(*handle)) {
+        match (variable.space, &variable.binding) {
+            (AddressSpace::Storage { .. }, Some(binding)) => bindings.push(binding.binding),
+            (AddressSpace::WorkGroup, _) => {
+                workgroup_bytes += module.types[module.global_variables[handle].ty].inner.size(module.to_ctx())
+            }
+            _ => {}
+        }
+    }
+    bindings.sort_unstable();
+    let workgroup_size = entry.workgroup_size.iter().product();
+    EntryPoint { name: entry.name.clone(), bindings, workgroup_size, workgroup_bytes }
+}
+
+/// Storage bindings bear the names and numbers of the kernel's buffers; the uniform one is the parameter block.
+fn check_variable(module: &Module, variable: &GlobalVariable, kernel: &Entry) -> Result<(), String> {
+    let name = variable.name.as_deref().unwrap_or_default();
+    let Some(binding) = &variable.binding else { return Ok(()) };
+    let place = (binding.group, binding.binding);
+    match variable.space {
+        AddressSpace::Storage { access } => {
+            let mut names = kernel.buffers.iter().map(|(name, _)| *name).chain(["scratch"]);
+            let expected = names.nth(place.1 as usize).filter(|expected| place.0 == 0 && bears(name, expected));
+            if expected.is_none() {
+                return Err(format!("`{name}` is bound to {place:?}, which is another buffer of the kernel or none"));
+            }
+            if access != StorageAccess::LOAD | StorageAccess::STORE {
+                return Err(format!("binding `{name}` must be read_write, as all tensors share their memory"));
+            }
+            Ok(())
+        }
+        AddressSpace::Uniform if place == (1, 0) => check_parameters(module, variable, kernel),
+        _ => Err(format!("`{name}` is neither a buffer of the kernel nor its parameters")),
+    }
+}
+
+/// Whether a name is a buffer's, alone or with an ending: one buffer may be seen as arrays of several types.
+fn bears(name: &str, buffer: &str) -> bool {
+    name.strip_prefix(buffer).is_some_and(|ending| ending.is_empty() || ending.starts_with('_'))
+}
+
+/// The parameter block, then the starts of the buffers by name.
+fn check_parameters(module: &Module, variable: &GlobalVariable, kernel: &Entry) -> Result<(), String> {
+    let TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
+        return Err("the parameters must be a struct".into());
+    };
+    let starts = members.iter().filter(|m| m.offset as usize >= kernel.parameters);
+    let expected = kernel.buffers.iter().map(|(name, _)| *name).chain(["scratch", "parts"]);
+    for (i, (member, expected)) in starts.clone().zip(expected).enumerate() {
+        let name = member.name.as_deref().unwrap_or_default();
+        if member.offset as usize != kernel.parameters + 4 * i || !bears(name, expected) {
+            return Err(format!(
+                "parameters: expected `{expected}` at byte {}, found `{name}` at byte {}",
+                kernel.parameters + 4 * i,
+                member.offset
+            ));
+        }
+    }
+    let count = starts.count();
+    if count < kernel.buffers.len() {
+        return Err(format!(
+            "parameters: expected the starts of {} buffers after {} bytes, found {count}",
+            kernel.buffers.len(),
+            kernel.parameters
+        ));
+    }
+    Ok(())
+}
+
+/// Entry points bear the kernel's name, write no buffer that it only reads, and write all that it writes.
+fn check_entries(module: &Module, info: &ModuleInfo, kernel: &Entry) -> Result<(), String> {
+    let mut written = vec![false; kernel.buffers.len()];
+    for (i, entry) in module.entry_points.iter().enumerate() {
+        if !entry.name.starts_with(kernel.name) {
+            return Err(format!("the name of entry point `{}` must begin with `{}`", entry.name, kernel.name));
+        }
+        for (handle, variable) in module.global_variables.iter() {
+            let (AddressSpace::Storage { .. }, Some(binding)) = (variable.space, &variable.binding) else { continue };
+            if info.get_entry_point(i)[handle].contains(GlobalUse::WRITE)
+                && let Some(buffer) = written.get_mut(binding.binding as usize)
+            {
+                *buffer = true;
+            }
+        }
+    }
+    for ((name, access), written) in kernel.buffers.iter().zip(written) {
+        if written == (*access == Access::Read) {
+            return Err(format!(
+                "buffer `{name}` is declared {access:?} and {}written",
+                if written { "" } else { "never " }
+            ));
+        }
+    }
+    Ok(())
+}
