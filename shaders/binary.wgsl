@@ -1,8 +1,8 @@
 // binary: y = f(a, b), element by element, with broadcasting.
 //
 // shapes   y of the lengths d0..d5; a and b have a stride for each of these axes, 0 where they are repeated
-// launch   `binary`: one invocation for four elements, 256 a workgroup, where rows of y are whole vec4s and each operand
-//          is contiguous or repeated along them; `binary_strided`: one invocation for an element
+// launch   `binary`: one invocation for four elements, 256 a workgroup, where rows of y are whole vec4s and each
+//          operand is contiguous or repeated along them; `binary_strided`: one invocation for an element
 // plan     equal shapes need no address arithmetic; else a few divisions find the row, shared by four elements; f is a
 //          parameter that all invocations share (no divergence)
 // bound    memory: 12 bytes an element, 80 % of the copy bandwidth expected; not measured on a GPU

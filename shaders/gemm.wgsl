@@ -1,14 +1,16 @@
 // gemm: c[b] = op(a[b]) op(b[b]) + bias.
 //
 // shapes   op(a) [m, k], op(b) [k, n], c [m, n], bias [n]; stored [k, m] and [n, k] where transposed
-// launch   a workgroup of 64 for a tile of 64 by 64 of c; with several parts each takes a run of k and leaves its sums in
-//          the scratch memory [parts, tiles, 64, 64], which a second stage adds in order, 256 vec4s a workgroup
+// launch   a workgroup of 64 for a tile of 64 by 64 of c; with several parts each takes a run of k and leaves its sums
+//          in the scratch memory [parts, tiles, 64, 64], which a second stage adds in order, 256 vec4s a workgroup
 // shared   8 KiB: 16 terms of 64 rows and of 64 columns; some 120 registers
 // plan     an invocation holds 8 by 8 sums as four blocks of 4 by 4, so that neighbours read neighbouring vec4s of the
-//          shared tiles (no bank conflicts): 4 loads for 64 multiply-adds. Blocks of 4 by 4 come by vec4 loads and are
-//          transposed in registers where they are stored the other way. The next blocks are loaded while these are used.
+//          shared tiles (no bank conflicts): 4 loads for 64 multiply-adds. Blocks of 4 by 4 come by vec4 loads and
+//          are transposed in registers where they are stored the other way. The next blocks are loaded while these are
+//          used.
 // bound    multiply-adds: 55 % of the peak expected on desktop GPUs, memory below k = 64
-// measured 512^3 on Mesa 22.3 llvmpipe, 2 cores of an EPYC (2026-11): MEASURED GFLOP/s; not measured on a GPU
+// measured 512^3 on Mesa 22.3 llvmpipe, 2 cores of an EPYC (2026-11): 5.5 GFLOP/s by processor time;
+//          not measured on a GPU
 
 struct Parameters {
     batch: u32,
@@ -66,10 +68,22 @@ fn gemm(
         return;
     }
     multiply(tile, 0u, p.k, lane);
-    for (var r = 0u; r < 8u; r++) {
-        store(tile, r % 4u + r / 4u * 32u, 0u, acc[2u * r]);
-        store(tile, r % 4u + r / 4u * 32u, 32u, acc[2u * r + 1u]);
-    }
+    store(tile, 0u, 0u, acc[0]);
+    store(tile, 0u, 32u, acc[1]);
+    store(tile, 1u, 0u, acc[2]);
+    store(tile, 1u, 32u, acc[3]);
+    store(tile, 2u, 0u, acc[4]);
+    store(tile, 2u, 32u, acc[5]);
+    store(tile, 3u, 0u, acc[6]);
+    store(tile, 3u, 32u, acc[7]);
+    store(tile, 32u, 0u, acc[8]);
+    store(tile, 32u, 32u, acc[9]);
+    store(tile, 33u, 0u, acc[10]);
+    store(tile, 33u, 32u, acc[11]);
+    store(tile, 34u, 0u, acc[12]);
+    store(tile, 34u, 32u, acc[13]);
+    store(tile, 35u, 0u, acc[14]);
+    store(tile, 35u, 32u, acc[15]);
 }
 
 // Any n.
@@ -84,10 +98,22 @@ fn gemm_each(
         return;
     }
     multiply(tile, 0u, p.k, lane);
-    for (var r = 0u; r < 8u; r++) {
-        store_each(tile, r % 4u + r / 4u * 32u, 0u, acc[2u * r]);
-        store_each(tile, r % 4u + r / 4u * 32u, 32u, acc[2u * r + 1u]);
-    }
+    store_each(tile, 0u, 0u, acc[0]);
+    store_each(tile, 0u, 32u, acc[1]);
+    store_each(tile, 1u, 0u, acc[2]);
+    store_each(tile, 1u, 32u, acc[3]);
+    store_each(tile, 2u, 0u, acc[4]);
+    store_each(tile, 2u, 32u, acc[5]);
+    store_each(tile, 3u, 0u, acc[6]);
+    store_each(tile, 3u, 32u, acc[7]);
+    store_each(tile, 32u, 0u, acc[8]);
+    store_each(tile, 32u, 32u, acc[9]);
+    store_each(tile, 33u, 0u, acc[10]);
+    store_each(tile, 33u, 32u, acc[11]);
+    store_each(tile, 34u, 0u, acc[12]);
+    store_each(tile, 34u, 32u, acc[13]);
+    store_each(tile, 35u, 0u, acc[14]);
+    store_each(tile, 35u, 32u, acc[15]);
 }
 
 // A part of the terms, its sums left in the scratch memory.
@@ -105,11 +131,22 @@ fn gemm_parts(
     let run = (p.k + p.parts * DEPTH - 1u) / (p.parts * DEPTH) * DEPTH;
     multiply(tile_of(index % tiles(), lane), part * run, min((part + 1u) * run, p.k), lane);
     let at = p.scratch / 4u + index * 1024u + lane / 8u * 64u + lane % 8u;
-    for (var r = 0u; r < 8u; r++) {
-        let row = r % 4u + r / 4u * 32u;
-        scratch[at + row * 16u] = acc[2u * r];
-        scratch[at + row * 16u + 8u] = acc[2u * r + 1u];
-    }
+    scratch[at + 0u] = acc[0];
+    scratch[at + 8u] = acc[1];
+    scratch[at + 16u] = acc[2];
+    scratch[at + 24u] = acc[3];
+    scratch[at + 32u] = acc[4];
+    scratch[at + 40u] = acc[5];
+    scratch[at + 48u] = acc[6];
+    scratch[at + 56u] = acc[7];
+    scratch[at + 512u] = acc[8];
+    scratch[at + 520u] = acc[9];
+    scratch[at + 528u] = acc[10];
+    scratch[at + 536u] = acc[11];
+    scratch[at + 544u] = acc[12];
+    scratch[at + 552u] = acc[13];
+    scratch[at + 560u] = acc[14];
+    scratch[at + 568u] = acc[15];
 }
 
 @compute @workgroup_size(256)
@@ -152,27 +189,31 @@ fn tiles() -> u32 {
 fn tile_of(index: u32, lane: u32) -> Tile {
     let across = (p.n + TILE - 1u) / TILE;
     let down = (p.m + TILE - 1u) / TILE;
-    return Tile(index / across / down, index / across % down * TILE + lane / 8u * 4u, index % across * TILE + lane % 8u * 4u);
+    let row = index / across % down * TILE + lane / 8u * 4u;
+    return Tile(index / across / down, row, index % across * TILE + lane % 8u * 4u);
 }
 
 // acc = the terms first..end of the products of a tile.
 fn multiply(tile: Tile, first: u32, end: u32, lane: u32) {
-    for (var i = 0u; i < 16u; i++) {
-        acc[i] = vec4(0.0);
-    }
+    acc = array<vec4<f32>, 16>();
     // The block of 4 terms by 4 rows, or columns, that the invocation fetches.
     let term = lane / 16u * 4u;
     let line = lane % 16u * 4u;
+    let at = term * 16u + line / 4u;
     let row = tile.row - lane / 8u * 4u + line;
     let column = tile.column - lane % 8u * 4u + line;
     var block_a = fetch_a(tile.batch, first + term, row, end);
     var block_b = fetch_b(tile.batch, first + term, column, end);
     for (var done = first; done < end; done += DEPTH) {
         workgroupBarrier();
-        for (var k = 0u; k < 4u; k++) {
-            shared_a[(term + k) * 16u + line / 4u] = block_a[k];
-            shared_b[(term + k) * 16u + line / 4u] = block_b[k];
-        }
+        shared_a[at] = block_a[0];
+        shared_a[at + 16u] = block_a[1];
+        shared_a[at + 32u] = block_a[2];
+        shared_a[at + 48u] = block_a[3];
+        shared_b[at] = block_b[0];
+        shared_b[at + 16u] = block_b[1];
+        shared_b[at + 32u] = block_b[2];
+        shared_b[at + 48u] = block_b[3];
         workgroupBarrier();
         block_a = fetch_a(tile.batch, done + DEPTH + term, row, end);
         block_b = fetch_b(tile.batch, done + DEPTH + term, column, end);

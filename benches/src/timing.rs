@@ -6,11 +6,11 @@ use std::time::Instant;
 const WARM_UP: usize = 2;
 const RUNS: usize = 15;
 
-/// Runs a task a few times, with the number of the run, and prints median and least time.
+/// Runs a task a few times, with the number of the run, prints median and least time and returns the least one in ms.
 ///
 /// # Errors
 /// The task's.
-pub fn time(name: &str, mut task: impl FnMut(usize) -> Result<()>) -> Result<()> {
+pub fn time(name: &str, mut task: impl FnMut(usize) -> Result<()>) -> Result<f64> {
     let mut times = Vec::with_capacity(RUNS);
     for run in 0..WARM_UP + RUNS {
         let start = Instant::now();
@@ -20,7 +20,7 @@ pub fn time(name: &str, mut task: impl FnMut(usize) -> Result<()>) -> Result<()>
     let timed = &mut times[WARM_UP..];
     timed.sort_by(f64::total_cmp);
     println!("{name:<14} median {:7.1} ms   least {:7.1} ms", timed[RUNS / 2], timed[0]);
-    Ok(())
+    Ok(timed[0])
 }
 
 /// Prints the most memory that tensors and the process have taken so far.
