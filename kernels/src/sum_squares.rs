@@ -26,9 +26,10 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Some(Wgsl {
         source: include_str!("../../shaders/sum_squares.wgsl"),
-        dispatches: |p, _| {
+        dispatches: |p, limits| {
             let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
-            Dispatches::with_scratch(parts, 1).then("sum_squares_parts", parts).then("sum_squares", 1)
+            let first = if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" };
+            Dispatches::with_scratch(parts, 1).then(first, parts).then("sum_squares", 1)
         },
     }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },

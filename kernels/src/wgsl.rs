@@ -23,12 +23,18 @@
 //!
 //! Workgroups are numbered from 0; past 65 535 the device folds them into rows, so a shader computes its number as
 //! `group.y * grid.x + group.x` from `workgroup_id` and `num_workgroups`, and ignores numbers past the last one.
+//!
+//! An entry point whose name ends in [`SUBGROUPS`] uses subgroup operations. It stands beside one that does without,
+//! and runs where [`Limits::subgroups`] says so; adapters without them never see it.
 
 /// Elements to which the start of every tensor is aligned, so that `vec4` loads never straddle two tensors.
 pub const ALIGN: usize = 16;
 
 /// In place of a start: the buffer is absent.
 pub const ABSENT: u32 = u32::MAX;
+
+/// Ends the names of entry points that use subgroup operations, for subgroups of any size.
+pub const SUBGROUPS: &str = "_subgroups";
 
 /// What an adapter offers beyond what every one does, for launches that choose between entry points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub struct Limits {
     pub workgroup_bytes: u32,
     /// Invocations of a workgroup: 256 or more.
     pub workgroup_size: u32,
+    /// Whether invocations that run in lock-step can reduce numbers without shared memory.
+    pub subgroups: bool,
 }
 
 /// A kernel's code for GPUs.
@@ -56,6 +64,8 @@ pub struct Dispatches {
     pub part: usize,
     /// Entry points, each with its number of workgroups; none runs for 0.
     pub steps: Vec<(&'static str, u32)>,
+    /// Why the adapter cannot run this launch.
+    pub refused: Option<String>,
 }
 
 impl Dispatches {
@@ -66,7 +76,12 @@ impl Dispatches {
 
     /// A launch with scratch memory of `parts` times `part` numbers, whose dispatches follow by [`Dispatches::then`].
     pub fn with_scratch(parts: u32, part: usize) -> Self {
-        Dispatches { parts, part, steps: Vec::new() }
+        Dispatches { parts, part, ..Dispatches::default() }
+    }
+
+    /// No launch: these parameters need more of something than the adapter has.
+    pub fn refused(what: String) -> Self {
+        Dispatches { refused: Some(what), ..Dispatches::default() }
     }
 
     /// Another dispatch after those so far.

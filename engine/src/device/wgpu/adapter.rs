@@ -3,6 +3,9 @@
 use crate::error::{Error, Result};
 use wgpu::{Adapter, DeviceType, Features, Instance};
 
+/// What is used where it is offered.
+const WANTED: Features = Features::SUBGROUP;
+
 /// The error of a device by the name under which it was asked for.
 pub(super) fn refused(what: impl Into<String>) -> Error {
     Error::Device { device: "wgpu".into(), what: what.into() }
@@ -92,7 +95,7 @@ impl Offer {
             }
         }
         let descriptor = wgpu::DeviceDescriptor {
-            required_features: Features::empty(),
+            required_features: self.adapter.features() & WANTED,
             required_limits: limits,
             ..wgpu::DeviceDescriptor::default()
         };

@@ -60,6 +60,7 @@ impl Wgpu {
         let offer = adapter::choose(wanted)?;
         let (device, queue) = offer.open()?;
         let offered = device.limits();
+        let subgroups = device.features().contains(::wgpu::Features::SUBGROUP);
         let faults = Faults::watch(&device);
         let mut commands = Commands::new(device.clone(), queue, faults);
         let pipelines = Pipelines::new(device, checked, &mut commands);
@@ -77,6 +78,7 @@ impl Wgpu {
             limits: Limits {
                 workgroup_bytes: offered.max_compute_workgroup_storage_size,
                 workgroup_size: offered.max_compute_invocations_per_workgroup,
+                subgroups,
             },
             widest: offered.max_compute_workgroups_per_dimension,
         })
@@ -108,6 +110,9 @@ impl Wgpu {
             return Err(refused(format!("kernel {} has no shader yet; the cpu has all", kernel.name)));
         };
         let dispatches = (wgsl.dispatches)(parameters, &self.limits);
+        if let Some(what) = dispatches.refused {
+            return Err(refused(format!("{}: {what}", kernel.name)));
+        }
         self.launch(&kernel.entry(), bytemuck::bytes_of(parameters), bound, &dispatches)?;
         self.profile.count(kernel.name, Duration::ZERO, (kernel.cost)(parameters));
         Ok(())

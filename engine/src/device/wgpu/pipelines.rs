@@ -89,9 +89,10 @@ impl Pipelines {
             return Ok(());
         }
         let shader = Shader::new(kernel).map_err(refused)?;
+        let subgroups = self.device.features().contains(wgpu::Features::SUBGROUP);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
-            source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(shader.module.clone())),
+            source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(shader.module(subgroups))),
         };
         let checks = wgpu::ShaderRuntimeChecks {
             bounds_checks: self.checked,

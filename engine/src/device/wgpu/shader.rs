@@ -1,12 +1,16 @@
 //! A shader read, validated and held against its kernel.
 
+use isobath_kernels::wgsl::SUBGROUPS;
 use isobath_kernels::{Access, Entry};
+use naga::compact::{KeepUnused, compact};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, StorageAccess, TypeInner};
+use std::borrow::Cow;
+use std::path::Path;
 
 /// A kernel's shader.
 pub struct Shader {
-    pub(super) module: Module,
+    module: Module,
     /// What can be dispatched.
     pub entries: Vec<EntryPoint>,
 }
@@ -30,12 +34,12 @@ impl Shader {
     /// # Errors
     /// The file, line and reason of what is wrong; the kernel's name when it has no shader.
     pub fn new(kernel: &Entry) -> Result<Shader, String> {
-        let source = kernel.wgsl.ok_or_else(|| format!("kernel {} has no shader yet", kernel.name))?;
-        let file = format!("shaders/{}.wgsl", kernel.name);
-        let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string_with_path(source, &file))?;
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        let built_in = kernel.wgsl.ok_or_else(|| format!("kernel {} has no shader yet", kernel.name))?;
+        let (file, source) = source(kernel.name, built_in)?;
+        let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string_with_path(&source, &file))?;
+        let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
             .validate(&module)
-            .map_err(|e| e.emit_to_string_with_path(source, &file))?;
+            .map_err(|e| e.emit_to_string_with_path(&source, &file))?;
         let wrong = |what: String| format!("{file}: {what}");
         for (_, variable) in module.global_variables.iter() {
             check_variable(&module, variable, kernel).map_err(wrong)?;
@@ -43,6 +47,29 @@ impl Shader {
         let entries: Vec<EntryPoint> = (0..module.entry_points.len()).map(|i| entry_point(&module, &info, i)).collect();
         check_entries(&module, &info, kernel).map_err(wrong)?;
         Ok(Shader { module, entries })
+    }
+
+    /// The module with all entry points, or with those alone that do without subgroups.
+    pub(super) fn module(&self, subgroups: bool) -> Module {
+        let mut module = self.module.clone();
+        if !subgroups {
+            module.entry_points.retain(|entry| !entry.name.ends_with(SUBGROUPS));
+            compact(&mut module, KeepUnused::No);
+        }
+        module
+    }
+}
+
+/// File and text of a shader: those of the build, or in the folder that `ISOBATH_SHADERS` names, so that a shader can be
+/// tuned without another build.
+fn source(kernel: &str, built_in: &'static str) -> Result<(String, Cow<'static, str>), String> {
+    match std::env::var_os("ISOBATH_SHADERS") {
+        None => Ok((format!("shaders/{kernel}.wgsl"), Cow::Borrowed(built_in))),
+        Some(folder) => {
+            let file = Path::new(&folder).join(format!("{kernel}.wgsl")).display().to_string();
+            let text = std::fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
+            Ok((file, Cow::Owned(text)))
+        }
     }
 }
 
