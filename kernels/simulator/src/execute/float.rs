@@ -1,0 +1,172 @@
+//! Floating-point arithmetic. Approximations are as exact as the host makes them: better than PTX asks for.
+
+use std::sync::LazyLock;
+
+use super::Result;
+use super::integer::Operands;
+use super::registers::{Lane, Registers};
+use crate::program::{FloatOp, LANES, Mask};
+
+/// The vector instructions of this processor.
+static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// How the results of f32 instructions are changed.
+#[derive(Clone, Copy)]
+pub(crate) struct Modifiers {
+    /// `.ftz`: subnormal inputs and results become zero.
+    pub(crate) flush: bool,
+    /// `.sat`: results are clamped to [0, 1], NaN to 0.
+    pub(crate) saturate: bool,
+}
+
+/// The NaN that PTX instructions return.
+pub(crate) const NAN: f32 = f32::from_bits(0x7fff_ffff);
+
+/// A subnormal number becomes a zero of its sign.
+#[inline(always)]
+pub(crate) fn flush(x: f32) -> f32 {
+    if x.is_subnormal() { 0f32.copysign(x) } else { x }
+}
+
+/// Clamps to [0, 1]; NaN becomes 0.
+#[inline(always)]
+pub(crate) fn saturate(x: f32) -> f32 {
+    if x > 0.0 { x.min(1.0) } else { 0.0 }
+}
+
+pub(crate) fn float(
+    r: &mut Registers,
+    op: FloatOp,
+    double: bool,
+    modifiers: Modifiers,
+    slots: Operands,
+    active: Mask,
+) -> Result<()> {
+    let Operands { d, a, b, c } = slots;
+    if double {
+        let (a, b, c) = (r.values::<f64>(a, active)?, r.values::<f64>(b, active)?, r.values::<f64>(c, active)?);
+        r.set::<f64>(d, apply_f64(op, a, b, c).map(Lane::to_raw), active);
+        return Ok(());
+    }
+    let (mut a, mut b, mut c) = (r.values::<f32>(a, active)?, r.values::<f32>(b, active)?, r.values::<f32>(c, active)?);
+    if modifiers.flush {
+        (a, b, c) = (a.map(flush), b.map(flush), c.map(flush));
+    }
+    let mut value = apply_f32(op, &a, &b, &c);
+    if modifiers.flush {
+        value = value.map(flush);
+    }
+    if modifiers.saturate {
+        value = value.map(saturate);
+    }
+    r.set::<f32>(d, value.map(f32::to_bits), active);
+    Ok(())
+}
+
+#[inline(always)]
+fn zip<T: Copy>(a: &[T; LANES], b: &[T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
+    std::array::from_fn(|lane| f(a[lane], b[lane]))
+}
+
+/// IEEE 754-2008 minNum: the number, if only one is; -0 is less than +0.
+#[inline(always)]
+fn min(a: f32, b: f32) -> f32 {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => NAN,
+        (true, false) => b,
+        (false, true) => a,
+        _ if a == b => {
+            if a.is_sign_negative() {
+                a
+            } else {
+                b
+            }
+        }
+        _ => {
+            if a < b {
+                a
+            } else {
+                b
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn max(a: f32, b: f32) -> f32 {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => NAN,
+        (true, false) => b,
+        (false, true) => a,
+        _ if a == b => {
+            if a.is_sign_negative() {
+                b
+            } else {
+                a
+            }
+        }
+        _ => {
+            if a > b {
+                a
+            } else {
+                b
+            }
+        }
+    }
+}
+
+fn apply_f32(op: FloatOp, a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) -> [f32; LANES] {
+    match op {
+        FloatOp::Add => zip(a, b, |a, b| a + b),
+        FloatOp::Sub => zip(a, b, |a, b| a - b),
+        FloatOp::Mul => zip(a, b, |a, b| a * b),
+        FloatOp::Fma => ARCH.dispatch(
+            #[inline(always)]
+            || std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane])),
+        ),
+        FloatOp::Div => zip(a, b, |a, b| a / b),
+        FloatOp::Min => zip(a, b, min),
+        FloatOp::Max => zip(a, b, max),
+        FloatOp::MinNan => zip(a, b, |a, b| if a.is_nan() || b.is_nan() { NAN } else { min(a, b) }),
+        FloatOp::MaxNan => zip(a, b, |a, b| if a.is_nan() || b.is_nan() { NAN } else { max(a, b) }),
+        FloatOp::Abs => a.map(f32::abs),
+        FloatOp::Neg => a.map(|a| -a),
+        // PTX: the sign of the first operand, the magnitude of the second.
+        FloatOp::Copysign => zip(a, b, |a, b| b.copysign(a)),
+        FloatOp::Sqrt => a.map(f32::sqrt),
+        FloatOp::Rcp => a.map(|a| 1.0 / a),
+        FloatOp::Rsqrt => a.map(|a| (1.0 / f64::from(a).sqrt()) as f32),
+        FloatOp::Exp2 => a.map(f32::exp2),
+        FloatOp::Log2 => a.map(f32::log2),
+        FloatOp::Sin => a.map(f32::sin),
+        FloatOp::Cos => a.map(f32::cos),
+        FloatOp::Tanh => a.map(f32::tanh),
+    }
+}
+
+fn apply_f64(op: FloatOp, a: [f64; LANES], b: [f64; LANES], c: [f64; LANES]) -> [f64; LANES] {
+    let (a, b) = (&a, &b);
+    match op {
+        FloatOp::Add => zip(a, b, |a, b| a + b),
+        FloatOp::Sub => zip(a, b, |a, b| a - b),
+        FloatOp::Mul => zip(a, b, |a, b| a * b),
+        FloatOp::Fma => ARCH.dispatch(
+            #[inline(always)]
+            || std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane])),
+        ),
+        FloatOp::Div => zip(a, b, |a, b| a / b),
+        FloatOp::Min | FloatOp::MinNan => zip(a, b, f64::min),
+        FloatOp::Max | FloatOp::MaxNan => zip(a, b, f64::max),
+        FloatOp::Abs => a.map(f64::abs),
+        FloatOp::Neg => a.map(|a| -a),
+        FloatOp::Copysign => zip(a, b, |a, b| b.copysign(a)),
+        FloatOp::Sqrt => a.map(f64::sqrt),
+        FloatOp::Rcp => a.map(|a| 1.0 / a),
+        FloatOp::Rsqrt => a.map(|a| 1.0 / a.sqrt()),
+        FloatOp::Exp2 => a.map(f64::exp2),
+        FloatOp::Log2 => a.map(f64::log2),
+        FloatOp::Sin => a.map(f64::sin),
+        FloatOp::Cos => a.map(f64::cos),
+        FloatOp::Tanh => a.map(f64::tanh),
+    }
+}

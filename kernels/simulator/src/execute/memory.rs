@@ -1,0 +1,188 @@
+//! Loads and stores.
+
+use super::registers::Registers;
+use super::shared::Kind;
+use super::warp::{Block, Warp};
+use super::{Result, in_lane, lanes};
+use crate::fault::FaultKind;
+use crate::memory::Storage;
+use crate::parse::syntax::Space;
+use crate::program::{Address, Base, LANES, Mask, Value, WINDOW_BYTES, window};
+
+/// The addresses of all lanes; those of inactive ones mean nothing.
+#[inline]
+pub(super) fn addresses(r: &Registers, address: Address, active: Mask) -> Result<[u64; LANES]> {
+    let offset = address.offset as u64;
+    Ok(match address.base {
+        // 32-bit addresses wrap at 32 bits.
+        Base::Word(slot) => r.get::<u32>(slot, active)?.map(|base| u64::from(base.wrapping_add(offset as u32))),
+        Base::Long(slot) => r.get::<u64>(slot, active)?.map(|base| base.wrapping_add(offset)),
+        Base::Fixed => [offset; LANES],
+    })
+}
+
+/// The space that an address is in, and the address there.
+#[inline]
+pub(super) fn resolve(space: Space, address: u64) -> (Space, u64) {
+    if space != Space::Generic {
+        return (space, address);
+    }
+    let windows = [Space::Shared, Space::Local, Space::Constant, Space::Parameter];
+    let found = windows.into_iter().find(|space| address.wrapping_sub(window(*space)) < WINDOW_BYTES);
+    found.map_or((Space::Global, address), |space| (space, address - window(space)))
+}
+
+/// Where an access goes, after all checks.
+enum Target<'a> {
+    Global(&'a Storage, usize),
+    Shared(usize),
+    Local(usize),
+    Constant(usize),
+    Parameter(usize),
+}
+
+impl<'a> Block<'a> {
+    /// Checks an access of one lane.
+    #[inline]
+    fn target(
+        &mut self,
+        warp: &Warp,
+        lane: usize,
+        space: Space,
+        address: u64,
+        bytes: u32,
+        kind: Kind,
+    ) -> std::result::Result<Target<'a>, FaultKind> {
+        let write = kind == Kind::Write;
+        match space {
+            Space::Global | Space::Generic => {
+                let (window, offset) = self.grid.windows.locate(address, bytes, write)?;
+                if !write && !window.storage.is_written(offset, bytes) {
+                    let (target, offset) = (window.storage.name().to_owned(), (offset - window.start) as i64);
+                    return Err(FaultKind::UninitialisedMemory { space: Space::Global, target, offset });
+                }
+                Ok(Target::Global(window.storage, offset))
+            }
+            Space::Shared => Ok(Target::Shared(self.shared.access(warp.index, address, bytes, kind)?)),
+            Space::Local => {
+                let offset = warp.local[lane].locate(address, bytes)?;
+                if !write {
+                    warp.local[lane].check_written(offset, bytes)?;
+                }
+                Ok(Target::Local(offset))
+            }
+            Space::Constant => Ok(Target::Constant(self.grid.constants.locate(address, bytes)?)),
+            Space::Parameter => {
+                let offset = self.grid.parameters.locate(address, bytes)?;
+                self.grid.parameters.check_written(offset, bytes)?;
+                Ok(Target::Parameter(offset))
+            }
+        }
+    }
+
+    pub(super) fn load(
+        &mut self,
+        warp: &mut Warp,
+        address: Address,
+        bytes: u32,
+        signed: bool,
+        values: &[Value],
+        active: Mask,
+    ) -> Result<()> {
+        let at = addresses(&warp.registers, address, active)?;
+        let total = bytes * values.len() as u32;
+        let mut loaded = [[0u64; LANES]; 4];
+        for lane in lanes(active) {
+            let (space, address) = resolve(address.space, at[lane]);
+            let target = in_lane(lane, self.target(warp, lane, space, address, total, Kind::Read))?;
+            for (i, values) in loaded[..values.len()].iter_mut().enumerate() {
+                let step = i * bytes as usize;
+                values[lane] = match target {
+                    Target::Global(storage, offset) => storage.load(offset + step, bytes),
+                    Target::Shared(offset) => self.shared.arena.load(offset + step, bytes),
+                    Target::Local(offset) => warp.local[lane].load(offset + step, bytes),
+                    Target::Constant(offset) => self.grid.constants.load(offset + step, bytes),
+                    Target::Parameter(offset) => self.grid.parameters.load(offset + step, bytes),
+                };
+            }
+        }
+        self.count_traffic(address.space, &at, total, active);
+        for (value, loaded) in values.iter().zip(loaded) {
+            let loaded = if signed { loaded.map(|v| extend(v, bytes)) } else { loaded };
+            set_value(&mut warp.registers, *value, loaded, active);
+        }
+        Ok(())
+    }
+
+    pub(super) fn store(
+        &mut self,
+        warp: &mut Warp,
+        address: Address,
+        bytes: u32,
+        values: &[Value],
+        active: Mask,
+    ) -> Result<()> {
+        let at = addresses(&warp.registers, address, active)?;
+        let total = bytes * values.len() as u32;
+        let mut stored = [[0u64; LANES]; 4];
+        for (stored, value) in stored.iter_mut().zip(values) {
+            *stored = get_value(&warp.registers, *value, active)?;
+        }
+        for lane in lanes(active) {
+            let (space, address) = resolve(address.space, at[lane]);
+            if matches!(space, Space::Constant | Space::Parameter) {
+                let (target, offset) = (format!("{space} memory"), address as i64);
+                return in_lane(lane, Err(FaultKind::Forbidden { target, write: true, offset }));
+            }
+            let target = in_lane(lane, self.target(warp, lane, space, address, total, Kind::Write))?;
+            for (i, values) in stored[..values.len()].iter().enumerate() {
+                let step = i * bytes as usize;
+                match target {
+                    Target::Global(storage, offset) => storage.store(offset + step, bytes, values[lane]),
+                    Target::Shared(offset) => self.shared.arena.store(offset + step, bytes, values[lane]),
+                    Target::Local(offset) => warp.local[lane].store(offset + step, bytes, values[lane]),
+                    Target::Constant(_) | Target::Parameter(_) => {}
+                }
+            }
+        }
+        self.count_traffic(address.space, &at, total, active);
+        Ok(())
+    }
+
+    /// Counts sectors of global and wavefronts of shared memory.
+    pub(super) fn count_traffic(&mut self, space: Space, at: &[u64; LANES], bytes: u32, active: Mask) {
+        if !self.grid.options.traffic || active == 0 {
+            return;
+        }
+        let row = &mut self.counters.rows[self.instruction];
+        match resolve(space, at[active.trailing_zeros() as usize]).0 {
+            Space::Global => row.count_global(at, bytes, active),
+            Space::Shared => row.count_shared(at, bytes, active),
+            _ => {}
+        }
+    }
+}
+
+fn extend(value: u64, bytes: u32) -> u64 {
+    let shift = 64 - 8 * bytes;
+    ((value << shift) as i64 >> shift) as u64
+}
+
+/// Writes a register of any width with the low bits of a value.
+pub(super) fn set_value(r: &mut Registers, value: Value, bits: [u64; LANES], active: Mask) {
+    match value {
+        Value::Half(slot) => r.set::<u32>(slot, bits.map(|v| v as u32 & 0xffff), active),
+        Value::Word(slot) => r.set::<u32>(slot, bits.map(|v| v as u32), active),
+        Value::Long(slot) => r.set::<u64>(slot, bits, active),
+        Value::Nothing => {}
+    }
+}
+
+/// A register of any width.
+pub(super) fn get_value(r: &Registers, value: Value, active: Mask) -> Result<[u64; LANES]> {
+    Ok(match value {
+        Value::Half(slot) | Value::Word(slot) => r.get::<u32>(slot, active)?.map(u64::from),
+        Value::Long(slot) => *r.get::<u64>(slot, active)?,
+        Value::Nothing => [0; LANES],
+    })
+}

@@ -1,0 +1,162 @@
+//! Shared memory of a block, with the check for races.
+//!
+//! Each warp has a clock for every warp: how far it knows that warp to be. A barrier joins the clocks of those who meet
+//! there. An access is ordered behind an earlier one of another warp if the clock covers that one (Flanagan and Freund
+//! 2009, "FastTrack: efficient and precise dynamic race detection"). Of the reads of a cell, those of the last two
+//! warps are kept, which is exact as long as barriers are for the whole block.
+
+use super::arena::Arena;
+use crate::fault::FaultKind;
+use crate::parse::syntax::Space;
+use crate::program::LANES;
+
+/// Most warps of a block.
+pub(crate) const WARPS: usize = 32;
+
+/// How memory is accessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+    Atomic,
+}
+
+/// Who accessed a cell and when; a clock of 0 stands for nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp {
+    clock: u32,
+    warp: u16,
+    atomic: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    writer: Stamp,
+    readers: [Stamp; 2],
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) arena: Arena,
+    cells: Vec<Cell>,
+    /// Bytes of a cell.
+    granule: usize,
+    clocks: Vec<[u32; WARPS]>,
+    /// Copies under way, per word.
+    in_flight: Vec<u8>,
+    copies: usize,
+    check_races: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(bytes: usize, granule: u32, warps: usize, check_races: bool) -> Self {
+        let cells = if check_races { bytes.div_ceil(granule as usize) } else { 0 };
+        let mut shared = Self {
+            arena: Arena::new(Space::Shared, bytes),
+            cells: vec![Cell::default(); cells],
+            granule: granule as usize,
+            clocks: vec![[0; WARPS]; warps],
+            in_flight: vec![0; bytes.div_ceil(4)],
+            copies: 0,
+            check_races,
+        };
+        shared.forget();
+        shared
+    }
+
+    /// Back to the state of a new block.
+    pub(crate) fn forget(&mut self) {
+        self.arena.forget();
+        self.cells.fill(Cell::default());
+        self.in_flight.fill(0);
+        self.copies = 0;
+        for (warp, clocks) in self.clocks.iter_mut().enumerate() {
+            *clocks = [0; WARPS];
+            clocks[warp] = 1;
+        }
+    }
+
+    /// Orders what the warps did before a barrier ahead of what they do behind it.
+    pub(crate) fn meet(&mut self, warps: impl Iterator<Item = usize> + Clone) {
+        let mut joined = [0; WARPS];
+        for warp in warps.clone() {
+            joined.iter_mut().zip(self.clocks[warp]).for_each(|(a, b)| *a = (*a).max(b));
+        }
+        for warp in warps {
+            self.clocks[warp] = joined;
+            self.clocks[warp][warp] += 1;
+        }
+    }
+
+    /// Checks and notes an access of a warp; returns its offset.
+    #[inline]
+    pub(crate) fn access(&mut self, warp: usize, address: u64, bytes: u32, kind: Kind) -> Result<usize, FaultKind> {
+        let offset = self.arena.locate(address, bytes)?;
+        if self.copies > 0 {
+            let words = offset / 4..(offset + bytes as usize).div_ceil(4);
+            if self.in_flight[words].iter().any(|&copies| copies > 0) {
+                return Err(FaultKind::CopyInFlight { offset: offset as u32 });
+            }
+        }
+        if kind != Kind::Write {
+            self.arena.check_written(offset, bytes)?;
+        }
+        if self.check_races {
+            self.note(warp, offset, bytes, kind)?;
+        }
+        Ok(offset)
+    }
+
+    fn note(&mut self, warp: usize, offset: usize, bytes: u32, kind: Kind) -> Result<(), FaultKind> {
+        let known = &self.clocks[warp];
+        let stamp = Stamp { clock: known[warp], warp: warp as u16, atomic: kind == Kind::Atomic };
+        let concurrent =
+            |other: Stamp| other.clock > known[usize::from(other.warp) % LANES] && usize::from(other.warp) != warp;
+        let race = |cell: usize, other: Stamp, other_write: bool| FaultKind::Race {
+            offset: (cell * self.granule) as u32,
+            write: kind != Kind::Read,
+            other_warp: u32::from(other.warp),
+            other_write,
+        };
+        for index in offset / self.granule..(offset + bytes as usize).div_ceil(self.granule) {
+            let cell = &mut self.cells[index];
+            if concurrent(cell.writer) && !(kind == Kind::Atomic && cell.writer.atomic) {
+                return Err(race(index, cell.writer, true));
+            }
+            if kind == Kind::Read {
+                if usize::from(cell.readers[0].warp) != warp {
+                    cell.readers[1] = cell.readers[0];
+                }
+                cell.readers[0] = stamp;
+                continue;
+            }
+            if let Some(reader) = cell.readers.into_iter().find(|reader| concurrent(*reader)) {
+                return Err(race(index, reader, false));
+            }
+            cell.writer = stamp;
+        }
+        Ok(())
+    }
+
+    /// Notes that an asynchronous copy begins to fill up to 16 aligned bytes.
+    pub(crate) fn begin_copy(&mut self, warp: usize, address: u64, bytes: u32) -> Result<usize, FaultKind> {
+        let offset = self.access(warp, address, bytes, Kind::Write)?;
+        self.arena.forget_at(offset, bytes);
+        for word in offset / 4..(offset + bytes as usize) / 4 {
+            self.in_flight[word] = 1;
+        }
+        self.copies += 1;
+        Ok(offset)
+    }
+
+    /// Ends a copy: its words are there.
+    pub(crate) fn end_copy(&mut self, warp: usize, offset: usize, words: &[u32]) -> Result<(), FaultKind> {
+        self.copies -= 1;
+        self.in_flight[offset / 4..offset / 4 + words.len()].fill(0);
+        for (i, word) in words.iter().enumerate() {
+            self.access(warp, (offset + 4 * i) as u64, 4, Kind::Write)?;
+            self.arena.store(offset + 4 * i, 4, u64::from(*word));
+        }
+        Ok(())
+    }
+}

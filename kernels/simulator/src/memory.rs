@@ -1,0 +1,257 @@
+//! Device memory: buffers that nothing runs out of unseen.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::fault::FaultKind;
+use crate::parse::syntax::Space;
+
+/// Device memory: any number of buffers, each on its own with guard space around it.
+///
+/// Every argument of a launch that names a buffer or a part of one gets an address range of its own, so that no access
+/// that leaves it lands in another. Memory knows which of its bytes have been written.
+#[derive(Debug, Default)]
+pub struct Memory {
+    buffers: Vec<Storage>,
+}
+
+/// A buffer of a [`Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buffer(usize);
+
+/// What a kernel may do with an argument's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Reads only.
+    Read,
+    /// Writes only; atomics are refused.
+    Write,
+    /// Both.
+    #[default]
+    ReadWrite,
+}
+
+/// A buffer's words, and a bit for each of its bytes that has been written: one word of bits per sector.
+///
+/// Blocks that run at the same time share them. The atomics are there for the compiler alone: they order nothing, and
+/// a kernel whose blocks do not write where others read gives the same bits on any number of threads.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    name: String,
+    bytes: usize,
+    words: Vec<AtomicU32>,
+    written: Vec<AtomicU32>,
+}
+
+/// Bytes of a sector: what global memory moves at once.
+pub(crate) const SECTOR: usize = 32;
+
+impl Memory {
+    /// Memory without a buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new buffer of `bytes` bytes that nothing has written yet. The name is for messages.
+    pub fn reserve(&mut self, name: &str, bytes: usize) -> Buffer {
+        let zeros = |count| std::iter::repeat_with(|| AtomicU32::new(0)).take(count).collect();
+        let (words, written) = (zeros(bytes.div_ceil(4)), zeros(bytes.div_ceil(SECTOR)));
+        self.buffers.push(Storage { name: name.to_owned(), bytes, words, written });
+        Buffer(self.buffers.len() - 1)
+    }
+
+    /// A new buffer with these bytes in it.
+    pub fn add_bytes(&mut self, name: &str, bytes: &[u8]) -> Buffer {
+        let buffer = self.reserve(name, bytes.len());
+        self.write_bytes(buffer, 0, bytes);
+        buffer
+    }
+
+    /// A new buffer with these numbers in it.
+    pub fn add_f32(&mut self, name: &str, values: &[f32]) -> Buffer {
+        self.add_bytes(name, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+    }
+
+    /// A new buffer with these numbers in it.
+    pub fn add_u32(&mut self, name: &str, values: &[u32]) -> Buffer {
+        self.add_bytes(name, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+    }
+
+    /// Bytes of a buffer.
+    pub fn bytes(&self, buffer: Buffer) -> usize {
+        self.buffers[buffer.0].bytes
+    }
+
+    /// Writes bytes at an offset.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn write_bytes(&mut self, buffer: Buffer, offset: usize, bytes: &[u8]) {
+        let storage = &self.buffers[buffer.0];
+        assert!(offset + bytes.len() <= storage.bytes, "{}: bytes past the end", storage.name);
+        let head = bytes.len().min(offset.next_multiple_of(4) - offset);
+        let (words, tail) = bytes[head..].as_chunks::<4>();
+        for (i, byte) in bytes[..head].iter().enumerate() {
+            storage.store(offset + i, 1, u64::from(*byte));
+        }
+        let start = offset + head;
+        for (i, word) in words.iter().enumerate() {
+            storage.store(start + 4 * i, 4, u64::from(u32::from_le_bytes(*word)));
+        }
+        for (i, byte) in tail.iter().enumerate() {
+            storage.store(start + 4 * words.len() + i, 1, u64::from(*byte));
+        }
+    }
+
+    /// Bytes of a buffer from an offset on; zero, or what was there before it was forgotten, where nothing has written.
+    ///
+    /// # Panics
+    /// If the buffer has fewer.
+    pub fn read_bytes(&self, buffer: Buffer, offset: usize, length: usize) -> Vec<u8> {
+        let words = &self.buffers[buffer.0].words[offset / 4..(offset + length).div_ceil(4)];
+        let bytes = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
+        bytes.skip(offset % 4).take(length).collect()
+    }
+
+    /// The numbers of a whole buffer.
+    pub fn read_f32(&self, buffer: Buffer) -> Vec<f32> {
+        self.buffers[buffer.0].words.iter().map(|word| f32::from_bits(word.load(Relaxed))).collect()
+    }
+
+    /// The numbers of a whole buffer.
+    pub fn read_u32(&self, buffer: Buffer) -> Vec<u32> {
+        self.buffers[buffer.0].words.iter().map(|word| word.load(Relaxed)).collect()
+    }
+
+    /// Makes a part of a buffer count as never written.
+    pub fn forget(&mut self, buffer: Buffer, offset: usize, length: usize) {
+        let storage = &self.buffers[buffer.0];
+        for at in offset..offset + length {
+            storage.written[at / SECTOR].fetch_and(!(1 << (at % SECTOR)), Relaxed);
+        }
+    }
+
+    pub(crate) fn storage(&self, buffer: Buffer) -> Option<&Storage> {
+        self.buffers.get(buffer.0)
+    }
+}
+
+impl Storage {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// 1, 2, 4 or 8 bytes at an aligned offset.
+    #[inline]
+    pub(crate) fn load(&self, offset: usize, bytes: u32) -> u64 {
+        let word = |at: usize| u64::from(self.words[at / 4].load(Relaxed));
+        match bytes {
+            8 => word(offset) | word(offset + 4) << 32,
+            4 => word(offset),
+            _ => word(offset) >> (8 * (offset % 4)) & ((1 << (8 * bytes)) - 1),
+        }
+    }
+
+    /// Writes 1, 2, 4 or 8 bytes at an aligned offset.
+    #[inline]
+    pub(crate) fn store(&self, offset: usize, bytes: u32, value: u64) {
+        match bytes {
+            8 => {
+                self.words[offset / 4].store(value as u32, Relaxed);
+                self.words[offset / 4 + 1].store((value >> 32) as u32, Relaxed);
+            }
+            4 => self.words[offset / 4].store(value as u32, Relaxed),
+            _ => {
+                // Another block may write the word's other bytes at the same time.
+                let shift = 8 * (offset % 4);
+                let mask = ((1u32 << (8 * bytes)) - 1) << shift;
+                let merge = |old: u32| Some(old & !mask | (value as u32) << shift & mask);
+                let _ = self.words[offset / 4].fetch_update(Relaxed, Relaxed, merge);
+            }
+        }
+        self.mark(offset, bytes);
+    }
+
+    fn mark(&self, offset: usize, bytes: u32) {
+        let mask = ((1u64 << bytes) - 1) as u32;
+        let bits = mask << (offset % SECTOR);
+        let sector = &self.written[offset / SECTOR];
+        if sector.load(Relaxed) & bits != bits {
+            sector.fetch_or(bits, Relaxed);
+        }
+    }
+
+    /// Whether at most 16 bytes at an offset aligned to their number have all been written.
+    #[inline]
+    pub(crate) fn is_written(&self, offset: usize, bytes: u32) -> bool {
+        let bits = ((1u64 << bytes) - 1) as u32;
+        self.written[offset / SECTOR].load(Relaxed) >> (offset % SECTOR) & bits == bits
+    }
+}
+
+/// A part of a buffer as a launch sees it, at addresses of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Window<'a> {
+    pub(crate) storage: &'a Storage,
+    pub(crate) start: usize,
+    pub(crate) bytes: usize,
+    pub(crate) permission: Permission,
+}
+
+/// Address bits within a window: 64 GiB, half of them guard space.
+const WINDOW_BITS: u32 = 36;
+/// Buffers start at multiples of this, as those of the driver do.
+const ALIGNMENT: usize = 256;
+
+/// The windows of a launch: one for every argument that is a buffer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Windows<'a>(Vec<Window<'a>>);
+
+impl<'a> Windows<'a> {
+    /// Adds a window and returns its address, as aligned as the window is within its buffer.
+    pub(crate) fn add(&mut self, window: Window<'a>) -> u64 {
+        self.0.push(window);
+        self.address(self.0.len() - 1)
+    }
+
+    fn address(&self, index: usize) -> u64 {
+        ((index as u64 + 1) << WINDOW_BITS) + (1 << (WINDOW_BITS - 1)) + (self.0[index].start % ALIGNMENT) as u64
+    }
+
+    /// The window at an address and the offset there in its buffer, if the access is allowed.
+    #[inline]
+    pub(crate) fn locate(&self, address: u64, bytes: u32, write: bool) -> Result<(&Window<'a>, usize), FaultKind> {
+        let index = (address >> WINDOW_BITS).wrapping_sub(1) as usize;
+        if let Some(window) = self.0.get(index) {
+            let offset = address.wrapping_sub(self.address(index)) as i64;
+            let inside = offset >= 0 && offset as u64 + u64::from(bytes) <= window.bytes as u64;
+            let allowed = window.permission != if write { Permission::Read } else { Permission::Write };
+            if inside && allowed && address.is_multiple_of(u64::from(bytes)) {
+                return Ok((window, window.start + offset as usize));
+            }
+        }
+        Err(self.explain(address, bytes, write))
+    }
+
+    #[cold]
+    fn explain(&self, address: u64, bytes: u32, write: bool) -> FaultKind {
+        let space = Space::Global;
+        let index = ((address >> WINDOW_BITS).wrapping_sub(1) as usize).min(self.0.len().wrapping_sub(1));
+        let Some(window) = self.0.get(index).filter(|_| address >> WINDOW_BITS != 0) else {
+            let target = "no buffer".to_owned();
+            return FaultKind::OutOfBounds { space, target, size: 0, offset: address as i64, bytes };
+        };
+        let (target, size) = (window.storage.name().to_owned(), window.bytes as u64);
+        let offset = address.wrapping_sub(self.address(index)) as i64;
+        if offset < 0 || offset as u64 + u64::from(bytes) > size {
+            FaultKind::OutOfBounds { space, target, size, offset, bytes }
+        } else if !address.is_multiple_of(u64::from(bytes)) {
+            FaultKind::Misaligned { space, target, offset, bytes }
+        } else {
+            FaultKind::Forbidden { target, write, offset }
+        }
+    }
+}
