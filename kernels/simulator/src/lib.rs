@@ -17,14 +17,17 @@
 //!     .visible .entry scale(.param .u64 x, .param .u64 y, .param .f32 scale, .param .u32 count)
 //!     {
 //!         .reg .u64 from, to;
-//!         .reg .u32 i, n;
+//!         .reg .u32 i, n, block, threads;
 //!         .reg .f32 value, factor;
 //!         .reg .pred outside;
 //!         ld.param.u64 from, [x];
 //!         ld.param.u64 to, [y];
 //!         ld.param.f32 factor, [scale];
 //!         ld.param.u32 n, [count];
-//!         mad.lo.u32 i, %ctaid.x, %ntid.x, %tid.x;
+//!         mov.u32 i, %tid.x;
+//!         mov.u32 block, %ctaid.x;
+//!         mov.u32 threads, %ntid.x;
+//!         mad.lo.u32 i, block, threads, i;
 //!         setp.ge.u32 outside, i, n;
 //!         @outside ret;
 //!         mad.wide.u32 from, i, 4, from;

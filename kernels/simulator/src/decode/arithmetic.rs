@@ -272,7 +272,6 @@ impl Decoder<'_> {
     }
 
     fn permute(&mut self, opcode: &mut Opcode<'_>) -> Result<Operation> {
-        self.only_words(opcode)?;
         let modes = [
             ("f4e", PermuteMode::Forward4),
             ("b4e", PermuteMode::Backward4),
@@ -282,6 +281,7 @@ impl Decoder<'_> {
             ("rc16", PermuteMode::Replicate16),
         ];
         let mode = opcode.choose(&modes).unwrap_or(PermuteMode::Index);
+        self.only_words(opcode)?;
         self.count(4, 4)?;
         let (d, [a, b, c]) = self.words()?;
         Ok(Operation::Permute { mode, d, a, b, c })
@@ -343,7 +343,7 @@ impl Decoder<'_> {
                 Ok(Operation::Join { to: self.loaded(whole, ty)?, parts })
             }
             _ => {
-                let a = self.source(1, ty)?;
+                let a = self.moved(1, ty)?;
                 Ok(Operation::Move { long: ty.bytes() == 8, d: self.result(0, ty)?, a })
             }
         }

@@ -46,7 +46,8 @@ impl Decoder<'_> {
         }
         let d = self.wide_result(to)?;
         let a = self.wide_source(from)?;
-        Ok(Operation::Convert { from, to, rounding, integral, saturate, flush, d, a })
+        let narrow = matches!(self.place(&self.operands[0])?, Place::Half(_));
+        Ok(Operation::Convert { from, to, rounding, integral, saturate, flush, narrow, d, a })
     }
 
     fn convert_pair(

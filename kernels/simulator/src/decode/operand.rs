@@ -63,22 +63,28 @@ impl Decoder<'_> {
                 Some(bits) => self.literal(bits, ty),
                 None => mismatch(format!("a value of type {ty:?}"), format!("{literal:?}")),
             },
-            Operand::Name(name) => {
-                if let Some(special) = special(name) {
-                    if ty.bytes() != 4 {
-                        return mismatch(format!("a value of type {ty:?}"), format!("`{name}` of 32 bits"));
-                    }
-                    return self.special(special);
-                }
-                match self.variables.get(name.as_str()) {
-                    Some(variable) if ty.bytes() >= 4 && !ty.is_float() => {
-                        let offset = self.variable_address(variable.name.as_str());
-                        self.literal(offset as u64, ty)
-                    }
-                    _ => mismatch("a register, a literal, a variable or a special register", format!("`{name}`")),
-                }
+            other => mismatch(
+                "a register or a literal (special registers and addresses of variables need a `mov`)",
+                describe(other),
+            ),
+        }
+    }
+
+    /// The source of a `mov`, which also reads special registers and the addresses of variables.
+    pub(super) fn moved(&mut self, index: usize, ty: Type) -> Result<Slot> {
+        let Operand::Name(name) = self.operands[index].clone() else { return self.source(index, ty) };
+        if let Some(special) = special(&name) {
+            if ty.bytes() != 4 {
+                return mismatch(format!("a value of type {ty:?}"), format!("`{name}` of 32 bits"));
             }
-            other => mismatch("a register or a literal", describe(other)),
+            return self.special(special);
+        }
+        match self.variables.contains_key(name.as_str()) {
+            true if ty.bytes() >= 4 && !ty.is_float() => {
+                let offset = self.variable_address(&name);
+                self.literal(offset as u64, ty)
+            }
+            _ => mismatch("a register, a literal, a variable or a special register", format!("`{name}`")),
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Conversion {
     pub(crate) integral: bool,
     pub(crate) saturate: bool,
     pub(crate) flush: bool,
+    /// The result's register has 16 bits.
+    pub(crate) narrow: bool,
 }
 
 /// A source value.
@@ -35,7 +37,8 @@ pub(crate) fn convert(r: &mut Registers, conversion: Conversion, [d, a]: [Slot; 
     if to.bytes() == 8 {
         r.set::<u64>(d, value, active);
     } else {
-        r.set::<u32>(d, value.map(|v| v as u32), active);
+        let kept = if conversion.narrow { 0xffff } else { u32::MAX };
+        r.set::<u32>(d, value.map(|v| v as u32 & kept), active);
     }
     Ok(())
 }
@@ -118,7 +121,7 @@ fn integer_bits(to: Type, saturate: bool, rounding: Rounding, value: Number) -> 
     };
     // Bytes are extended to the register's width by their sign.
     match (to, width) {
-        (Type::S8, _) => u64::from(value as i8 as u16),
+        (Type::S8, _) => u64::from(value as i8 as u32),
         (_, 64) => value as u64,
         _ => value as u64 & ((1 << width) - 1),
     }

@@ -3,12 +3,11 @@
 //! Each warp has a clock for every warp: how far it knows that warp to be. A barrier joins the clocks of those who meet
 //! there. An access is ordered behind an earlier one of another warp if the clock covers that one (Flanagan and Freund
 //! 2009, "FastTrack: efficient and precise dynamic race detection"). Of the reads of a cell, those of the last two
-//! warps are kept, which is exact as long as barriers are for the whole block.
+//! warps are kept, and so of its atomics, which is exact as long as barriers are for the whole block.
 
 use super::arena::Arena;
 use crate::fault::FaultKind;
 use crate::parse::syntax::Space;
-use crate::program::LANES;
 
 /// Most warps of a block.
 pub(crate) const WARPS: usize = 32;
@@ -21,18 +20,41 @@ pub(crate) enum Kind {
     Atomic,
 }
 
-/// Who accessed a cell and when; a clock of 0 stands for nobody.
+/// Who accessed a cell and when: the warp in the low five bits, its clock above; a clock of 0 stands for nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp {
-    clock: u32,
-    warp: u16,
-    atomic: bool,
+struct Stamp(u32);
+
+impl Stamp {
+    fn new(warp: usize, clock: u32) -> Self {
+        Self(clock << 5 | warp as u32)
+    }
+
+    fn warp(self) -> usize {
+        self.0 as usize % WARPS
+    }
+
+    fn clock(self) -> u32 {
+        self.0 >> 5
+    }
 }
 
+/// The clock at which a new block starts afresh, far below the 27 bits of a stamp.
+const LATE: u32 = 1 << 26;
+
+/// The last accesses of some bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     writer: Stamp,
     readers: [Stamp; 2],
+    atomics: [Stamp; 2],
+}
+
+/// Notes an access, and keeps the last one of another warp.
+fn push(stamps: &mut [Stamp; 2], stamp: Stamp) {
+    if stamps[0].warp() != stamp.warp() {
+        stamps[1] = stamps[0];
+    }
+    stamps[0] = stamp;
 }
 
 #[derive(Clone, Debug)]
@@ -51,28 +73,29 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(bytes: usize, granule: u32, warps: usize, check_races: bool) -> Self {
         let cells = if check_races { bytes.div_ceil(granule as usize) } else { 0 };
-        let mut shared = Self {
+        Self {
             arena: Arena::new(Space::Shared, bytes),
             cells: vec![Cell::default(); cells],
             granule: granule as usize,
-            clocks: vec![[0; WARPS]; warps],
+            clocks: std::iter::repeat_n([0; WARPS], warps).collect(),
             in_flight: vec![0; bytes.div_ceil(4)],
             copies: 0,
             check_races,
-        };
-        shared.forget();
-        shared
+        }
     }
 
-    /// Back to the state of a new block.
+    /// Back to the state of a new block. What earlier blocks did counts as done before a barrier.
     pub(crate) fn forget(&mut self) {
         self.arena.forget();
-        self.cells.fill(Cell::default());
-        self.in_flight.fill(0);
-        self.copies = 0;
-        for (warp, clocks) in self.clocks.iter_mut().enumerate() {
-            *clocks = [0; WARPS];
-            clocks[warp] = 1;
+        self.meet(0..self.clocks.len());
+        if self.clocks.iter().enumerate().any(|(warp, clocks)| clocks[warp] > LATE) {
+            self.cells.fill(Cell::default());
+            self.clocks.fill([0; WARPS]);
+            self.meet(0..self.clocks.len());
+        }
+        if self.copies > 0 {
+            self.in_flight.fill(0);
+            self.copies = 0;
         }
     }
 
@@ -109,31 +132,30 @@ impl Shared {
 
     fn note(&mut self, warp: usize, offset: usize, bytes: u32, kind: Kind) -> Result<(), FaultKind> {
         let known = &self.clocks[warp];
-        let stamp = Stamp { clock: known[warp], warp: warp as u16, atomic: kind == Kind::Atomic };
-        let concurrent =
-            |other: Stamp| other.clock > known[usize::from(other.warp) % LANES] && usize::from(other.warp) != warp;
-        let race = |cell: usize, other: Stamp, other_write: bool| FaultKind::Race {
-            offset: (cell * self.granule) as u32,
-            write: kind != Kind::Read,
-            other_warp: u32::from(other.warp),
-            other_write,
-        };
+        let stamp = Stamp::new(warp, known[warp]);
+        let concurrent = |other: &Stamp| other.clock() > known[other.warp()] && other.warp() != warp;
         for index in offset / self.granule..(offset + bytes as usize).div_ceil(self.granule) {
             let cell = &mut self.cells[index];
-            if concurrent(cell.writer) && !(kind == Kind::Atomic && cell.writer.atomic) {
-                return Err(race(index, cell.writer, true));
+            let race = |other: Stamp, other_write: bool| FaultKind::Race {
+                offset: (index * self.granule) as u32,
+                write: kind != Kind::Read,
+                other_warp: other.warp() as u32,
+                other_write,
+            };
+            if concurrent(&cell.writer) {
+                return Err(race(cell.writer, true));
             }
-            if kind == Kind::Read {
-                if usize::from(cell.readers[0].warp) != warp {
-                    cell.readers[1] = cell.readers[0];
-                }
-                cell.readers[0] = stamp;
-                continue;
+            if let Some(atomic) = cell.atomics.into_iter().find(concurrent).filter(|_| kind != Kind::Atomic) {
+                return Err(race(atomic, true));
             }
-            if let Some(reader) = cell.readers.into_iter().find(|reader| concurrent(*reader)) {
-                return Err(race(index, reader, false));
+            if let Some(reader) = cell.readers.into_iter().find(concurrent).filter(|_| kind != Kind::Read) {
+                return Err(race(reader, false));
             }
-            cell.writer = stamp;
+            match kind {
+                Kind::Read => push(&mut cell.readers, stamp),
+                Kind::Atomic => push(&mut cell.atomics, stamp),
+                Kind::Write => cell.writer = stamp,
+            }
         }
         Ok(())
     }

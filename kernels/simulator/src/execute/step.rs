@@ -95,8 +95,8 @@ fn compute(r: &mut Registers, operation: &Operation, active: Mask) -> Result<()>
             r.set_predicate(d, if invert { !value } else { value }, active);
             Ok(())
         }
-        Operation::Convert { from, to, rounding, integral, saturate, flush, d, a } => {
-            let conversion = convert::Conversion { from, to, rounding, integral, saturate, flush };
+        Operation::Convert { from, to, rounding, integral, saturate, flush, narrow, d, a } => {
+            let conversion = convert::Conversion { from, to, rounding, integral, saturate, flush, narrow };
             convert::convert(r, conversion, [d, a], active)
         }
         Operation::ConvertPair { to, rounding, relu, d, a, b } => {

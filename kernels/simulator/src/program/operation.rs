@@ -299,6 +299,8 @@ pub(crate) enum Operation {
         integral: bool,
         saturate: bool,
         flush: bool,
+        /// The result's register has 16 bits.
+        narrow: bool,
         d: Slot,
         a: Slot,
     },
