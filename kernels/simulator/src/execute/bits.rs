@@ -1,8 +1,8 @@
 //! Instructions on the bits of a value.
 
-use super::Result;
 use super::integer::Operands;
 use super::registers::Registers;
+use super::{Result, each};
 use crate::program::{BitOp, IntegerType, Mask, PermuteMode, Slot};
 
 /// `popc`, `clz` and `bfind`.
@@ -60,13 +60,11 @@ pub(crate) fn extract(
     let signed = matches!(ty, IntegerType::S32 | IntegerType::S64);
     if matches!(ty, IntegerType::U64 | IntegerType::S64) {
         let a = r.get::<u64>(a, active)?;
-        let value = std::array::from_fn(|i| extract_field(a[i], 64, signed, position[i] & 255, length[i] & 255));
+        let value = each(|i| extract_field(a[i], 64, signed, position[i] & 255, length[i] & 255));
         r.set::<u64>(d, value, active);
     } else {
         let a = r.get::<u32>(a, active)?;
-        let value = std::array::from_fn(|i| {
-            extract_field(u64::from(a[i]), 32, signed, position[i] & 255, length[i] & 255) as u32
-        });
+        let value = each(|i| extract_field(u64::from(a[i]), 32, signed, position[i] & 255, length[i] & 255) as u32);
         r.set::<u32>(d, value, active);
     }
     Ok(())
@@ -99,14 +97,14 @@ pub(crate) fn insert(
     };
     if long {
         let (a, b) = (r.get::<u64>(a, active)?, r.get::<u64>(b, active)?);
-        let value = std::array::from_fn(|i| {
+        let value = each(|i| {
             let (mask, position) = field(i, 64);
             b[i] & !mask | a[i] << position & mask
         });
         r.set::<u64>(d, value, active);
     } else {
         let (a, b) = (r.get::<u32>(a, active)?, r.get::<u32>(b, active)?);
-        let value = std::array::from_fn(|i| {
+        let value = each(|i| {
             let (mask, position) = field(i, 32);
             b[i] & !(mask as u32) | ((u64::from(a[i]) << position) & mask) as u32
         });
@@ -118,7 +116,7 @@ pub(crate) fn insert(
 fn words(r: &mut Registers, slots: Operands, active: Mask, f: impl Fn(u32, u32, u32) -> u32) -> Result<()> {
     let Operands { d, a, b, c } = slots;
     let (a, b, c) = (r.get::<u32>(a, active)?, r.get::<u32>(b, active)?, r.get::<u32>(c, active)?);
-    let value = std::array::from_fn(|i| f(a[i], b[i], c[i]));
+    let value = each(|i| f(a[i], b[i], c[i]));
     r.set::<u32>(d, value, active);
     Ok(())
 }

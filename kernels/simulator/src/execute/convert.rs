@@ -2,9 +2,9 @@
 
 use half::{bf16, f16};
 
-use super::Result;
 use super::float;
 use super::registers::Registers;
+use super::{Result, each};
 use crate::parse::syntax::Type;
 use crate::program::{LANES, Mask, Rounding, Slot};
 
@@ -58,7 +58,7 @@ pub(crate) fn convert_pair(
         half_bits(to, f64::from(x), rounding)
     };
     let (a, b) = (r.values::<f32>(a, active)?, r.values::<f32>(b, active)?);
-    let value = std::array::from_fn(|lane| u32::from(convert(a[lane])) << 16 | u32::from(convert(b[lane])));
+    let value = each(|lane| u32::from(convert(a[lane])) << 16 | u32::from(convert(b[lane])));
     r.set::<u32>(d, value, active);
     Ok(())
 }

@@ -2,13 +2,33 @@
 
 use std::sync::LazyLock;
 
-use super::Result;
 use super::integer::Operands;
-use super::registers::{Lane, Registers};
+use super::registers::Registers;
+use super::{Result, each};
 use crate::program::{FloatOp, LANES, Mask};
 
 /// The vector instructions of this processor.
 static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+
+/// The bits of `a b + c` with one rounding, by the processor's own instruction where it has one.
+struct MultiplyAdd<'a> {
+    a: &'a [u32; LANES],
+    b: &'a [u32; LANES],
+    c: &'a [u32; LANES],
+}
+
+impl pulp::WithSimd for MultiplyAdd<'_> {
+    type Output = [u32; LANES];
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> [u32; LANES] {
+        let mut values = *self.c;
+        for ((value, a), b) in values.iter_mut().zip(self.a).zip(self.b) {
+            *value = f32::from_bits(*a).mul_add(f32::from_bits(*b), f32::from_bits(*value)).to_bits();
+        }
+        values
+    }
+}
 
 /// How the results of f32 instructions are changed.
 #[derive(Clone, Copy)]
@@ -43,9 +63,16 @@ pub(crate) fn float(
     active: Mask,
 ) -> Result<()> {
     let Operands { d, a, b, c } = slots;
+    if op == FloatOp::Fma && !double && !modifiers.flush && !modifiers.saturate {
+        // Most of what a gemm does.
+        let (a, b, c) = (r.get::<f32>(a, active)?, r.get::<f32>(b, active)?, r.get::<f32>(c, active)?);
+        let value = ARCH.dispatch(MultiplyAdd { a, b, c });
+        r.set::<f32>(d, value, active);
+        return Ok(());
+    }
     if double {
         let (a, b, c) = (r.values::<f64>(a, active)?, r.values::<f64>(b, active)?, r.values::<f64>(c, active)?);
-        r.set::<f64>(d, apply_f64(op, a, b, c).map(Lane::to_raw), active);
+        r.put(d, apply_f64(op, &a, &b, &c), active);
         return Ok(());
     }
     let (mut a, mut b, mut c) = (r.values::<f32>(a, active)?, r.values::<f32>(b, active)?, r.values::<f32>(c, active)?);
@@ -59,13 +86,13 @@ pub(crate) fn float(
     if modifiers.saturate {
         value = value.map(saturate);
     }
-    r.set::<f32>(d, value.map(f32::to_bits), active);
+    r.put(d, value, active);
     Ok(())
 }
 
 #[inline(always)]
-fn zip<T: Copy>(a: &[T; LANES], b: &[T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
-    std::array::from_fn(|lane| f(a[lane], b[lane]))
+fn zip<T: Copy + Default>(a: &[T; LANES], b: &[T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
+    each(|lane| f(a[lane], b[lane]))
 }
 
 /// IEEE 754-2008 minNum: the number, if only one is; -0 is less than +0.
@@ -120,10 +147,7 @@ fn apply_f32(op: FloatOp, a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) 
         FloatOp::Add => zip(a, b, |a, b| a + b),
         FloatOp::Sub => zip(a, b, |a, b| a - b),
         FloatOp::Mul => zip(a, b, |a, b| a * b),
-        FloatOp::Fma => ARCH.dispatch(
-            #[inline(always)]
-            || std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane])),
-        ),
+        FloatOp::Fma => each(|lane| a[lane].mul_add(b[lane], c[lane])),
         FloatOp::Div => zip(a, b, |a, b| a / b),
         FloatOp::Min => zip(a, b, min),
         FloatOp::Max => zip(a, b, max),
@@ -144,16 +168,12 @@ fn apply_f32(op: FloatOp, a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) 
     }
 }
 
-fn apply_f64(op: FloatOp, a: [f64; LANES], b: [f64; LANES], c: [f64; LANES]) -> [f64; LANES] {
-    let (a, b) = (&a, &b);
+fn apply_f64(op: FloatOp, a: &[f64; LANES], b: &[f64; LANES], c: &[f64; LANES]) -> [f64; LANES] {
     match op {
         FloatOp::Add => zip(a, b, |a, b| a + b),
         FloatOp::Sub => zip(a, b, |a, b| a - b),
         FloatOp::Mul => zip(a, b, |a, b| a * b),
-        FloatOp::Fma => ARCH.dispatch(
-            #[inline(always)]
-            || std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane])),
-        ),
+        FloatOp::Fma => each(|lane| a[lane].mul_add(b[lane], c[lane])),
         FloatOp::Div => zip(a, b, |a, b| a / b),
         FloatOp::Min | FloatOp::MinNan => zip(a, b, f64::min),
         FloatOp::Max | FloatOp::MaxNan => zip(a, b, f64::max),

@@ -1,7 +1,7 @@
 //! Integer arithmetic: wrapping, as on the machine.
 
-use super::Result;
 use super::registers::{Lane, Registers};
+use super::{Result, each};
 use crate::program::{IntegerOp, IntegerType, LANES, Mask, Slot};
 
 /// What the integer instructions need of a lane's type.
@@ -13,8 +13,8 @@ pub(crate) trait Integer: Lane {
 }
 
 #[inline(always)]
-fn zip<T: Copy>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
-    std::array::from_fn(|lane| f(a[lane], b[lane]))
+fn zip<T: Copy + Default>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
+    each(|lane| f(a[lane], b[lane]))
 }
 
 macro_rules! integer {
@@ -91,7 +91,7 @@ pub(crate) fn integer(r: &mut Registers, op: IntegerOp, ty: IntegerType, slots: 
 fn apply<T: Integer>(r: &mut Registers, op: IntegerOp, slots: Operands, active: Mask) -> Result<()> {
     let Operands { d, a, b, c } = slots;
     let (a, b, c) = (r.values::<T>(a, active)?, r.values::<T>(b, active)?, r.values::<T>(c, active)?);
-    r.set::<T>(d, T::apply(op, a, b, c).map(T::to_raw), active);
+    r.put(d, T::apply(op, a, b, c), active);
     Ok(())
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn wide(
     }
 }
 
-fn multiply<T: Lane, W: Integer + From<T> + Default>(
+fn multiply<T: Lane, W: Integer + From<T>>(
     r: &mut Registers,
     d: Slot,
     a: Slot,
@@ -119,12 +119,13 @@ fn multiply<T: Lane, W: Integer + From<T> + Default>(
     c: Option<Slot>,
     active: Mask,
 ) -> Result<()> {
-    let (a, b) = (r.values::<T>(a, active)?.map(W::from), r.values::<T>(b, active)?.map(W::from));
+    let (a, b) = (r.values::<T>(a, active)?, r.values::<T>(b, active)?);
+    let (a, b) = (each(|lane| W::from(a[lane])), each(|lane| W::from(b[lane])));
     let value = match c {
         Some(c) => W::apply(IntegerOp::MadLow, a, b, r.values::<W>(c, active)?),
         None => W::apply(IntegerOp::MulLow, a, b, a),
     };
-    r.set::<W>(d, value.map(W::to_raw), active);
+    r.put(d, value, active);
     Ok(())
 }
 
@@ -147,7 +148,7 @@ pub(crate) fn shift(
 
 fn shift_lanes<T: Integer>(r: &mut Registers, left: bool, d: Slot, a: Slot, amount: Slot, active: Mask) -> Result<()> {
     let (a, amount) = (r.values::<T>(a, active)?, r.get::<u32>(amount, active)?);
-    let value = std::array::from_fn(|lane| a[lane].shift(left, amount[lane]).to_raw());
-    r.set::<T>(d, value, active);
+    let value = each(|lane| a[lane].shift(left, amount[lane]));
+    r.put(d, value, active);
     Ok(())
 }

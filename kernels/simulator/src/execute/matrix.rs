@@ -6,7 +6,7 @@ use super::memory::addresses;
 use super::registers::Registers;
 use super::shared::Kind;
 use super::warp::{Block, Warp};
-use super::{Result, in_lane};
+use super::{Result, each, in_lane};
 use crate::fault::FaultKind;
 use crate::parse::syntax::Space;
 use crate::program::{Address, Factor, LANES, Mask, Slot};
@@ -39,7 +39,7 @@ impl Block<'_> {
                 *offset = in_lane(lane, self.shared.access(warp.index, at[lane], 16, Kind::Read))?;
             }
             let half = |row: usize, column: usize| self.shared.arena.load(rows[row] + 2 * column, 2) as u32;
-            let value = std::array::from_fn(|lane| {
+            let value = each(|lane| {
                 let (first, second) = (lane / 4, 2 * (lane % 4));
                 if transposed {
                     half(second, first) | half(second + 1, first) << 16

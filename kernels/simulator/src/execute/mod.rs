@@ -18,7 +18,7 @@ mod step;
 mod warp;
 
 use crate::fault::FaultKind;
-use crate::program::Slot;
+use crate::program::{LANES, Slot};
 
 pub(crate) use grid::run;
 
@@ -37,6 +37,16 @@ enum Cause {
 }
 
 type Result<T> = std::result::Result<T, Box<Trouble>>;
+
+/// A value for each lane: a plain loop, which the compiler vectorises where `std::array::from_fn` is not inlined.
+#[inline(always)]
+fn each<T: Copy + Default>(f: impl Fn(usize) -> T) -> [T; LANES] {
+    let mut values = [T::default(); LANES];
+    for (lane, value) in values.iter_mut().enumerate() {
+        *value = f(lane);
+    }
+    values
+}
 
 /// Puts a lane to a fault.
 fn in_lane<T>(lane: usize, result: std::result::Result<T, FaultKind>) -> Result<T> {

@@ -1,6 +1,6 @@
 //! The registers of a warp: a lane's value next to its neighbour's, so that loops over lanes vectorise.
 
-use super::{Cause, Result, Trouble};
+use super::{Cause, Result, Trouble, each};
 use crate::program::{Condition, LANES, Layout, Mask, Slot, Special};
 
 /// One register file: the values and, per register, the lanes that have been written.
@@ -32,8 +32,8 @@ pub(crate) struct Registers {
 }
 
 /// A value of a lane: how it lies in its register file.
-pub(crate) trait Lane: Copy {
-    type Raw: Copy;
+pub(crate) trait Lane: Copy + Default {
+    type Raw: Copy + Default;
     const FILE: FileName;
     fn file(registers: &Registers) -> &File<[Self::Raw; LANES]>;
     fn file_mut(registers: &mut Registers) -> &mut File<[Self::Raw; LANES]>;
@@ -101,7 +101,7 @@ impl Registers {
     /// Fills the slots of the special registers.
     pub(crate) fn set_specials(&mut self, layout: &Layout, value: impl Fn(Special, u32) -> u32) {
         for &(slot, special) in &layout.specials {
-            self.set::<u32>(slot, std::array::from_fn(|lane| value(special, lane as u32)), Mask::MAX);
+            self.set::<u32>(slot, each(|lane| value(special, lane as u32)), Mask::MAX);
         }
     }
 
@@ -126,7 +126,14 @@ impl Registers {
     /// Like [`Registers::get`], as a copy with the lane's type.
     #[inline(always)]
     pub(crate) fn values<T: Lane>(&self, slot: Slot, active: Mask) -> Result<[T; LANES]> {
-        Ok(self.get::<T>(slot, active)?.map(T::from_raw))
+        let raw = self.get::<T>(slot, active)?;
+        Ok(each(|lane| T::from_raw(raw[lane])))
+    }
+
+    /// Writes the active lanes of a register with values of its type.
+    #[inline(always)]
+    pub(crate) fn put<T: Lane>(&mut self, slot: Slot, values: [T; LANES], active: Mask) {
+        self.set::<T>(slot, each(|lane| values[lane].to_raw()), active);
     }
 
     /// Writes the active lanes of a register.

@@ -1,8 +1,8 @@
 //! Comparisons, selections and predicates.
 
-use super::Result;
 use super::float;
 use super::registers::{Lane, Registers};
+use super::{Result, each};
 use crate::parse::syntax::Type;
 use crate::program::{Comparison, Condition, LANES, Logic, Mask, Slot};
 
@@ -81,7 +81,7 @@ pub(crate) fn set_predicates(
 /// `d = a` in the lanes of `first`, `b` in the other active ones. Both are read, as on the machine.
 pub(crate) fn choose<T: Lane>(r: &mut Registers, [d, a, b]: [Slot; 3], first: Mask, active: Mask) -> Result<()> {
     let (a, b) = (r.get::<T>(a, active)?, r.get::<T>(b, active)?);
-    let value = std::array::from_fn(|lane| if first >> lane & 1 == 1 { a[lane] } else { b[lane] });
+    let value = each(|lane| if first >> lane & 1 == 1 { a[lane] } else { b[lane] });
     r.set::<T>(d, value, active);
     Ok(())
 }

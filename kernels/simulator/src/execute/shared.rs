@@ -136,6 +136,10 @@ impl Shared {
         let concurrent = |other: &Stamp| other.clock() > known[other.warp()] && other.warp() != warp;
         for index in offset / self.granule..(offset + bytes as usize).div_ceil(self.granule) {
             let cell = &mut self.cells[index];
+            // Had anyone written since the warp's own read, that would have been a race already.
+            if kind == Kind::Read && cell.readers[0] == stamp {
+                continue;
+            }
             let race = |other: Stamp, other_write: bool| FaultKind::Race {
                 offset: (index * self.granule) as u32,
                 write: kind != Kind::Read,
