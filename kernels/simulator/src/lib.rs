@@ -59,7 +59,12 @@
 //!
 //! Time, caches, the order in which blocks see each other's writes, and how the approximations of a real device round:
 //! they are computed here as exactly as the host can, which is within the error that the PTX ISA allows. Lanes of a
-//! warp are always in step where no branch has parted them, so a missing `bar.warp.sync` is not found.
+//! warp are always in step where no branch has parted them, so a missing `bar.warp.sync` is not found. The warps of a
+//! block run one after the other up to the next barrier: one that waits for another by reading memory over and over
+//! uses up its instructions and ends in [`FaultKind::Budget`].
+//!
+//! Refused by name, as [`Error::UnknownInstruction`]: calls, directed rounding of arithmetic, arithmetic on halves,
+//! carries, `wgmma`, `mbarrier` and bulk copies, clusters, textures and surfaces.
 
 #![forbid(unsafe_code)]
 

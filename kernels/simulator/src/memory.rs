@@ -193,12 +193,36 @@ impl Storage {
 }
 
 /// A part of a buffer as a launch sees it, at addresses of its own.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Window<'a> {
     pub(crate) storage: &'a Storage,
     pub(crate) start: usize,
     pub(crate) bytes: usize,
     pub(crate) permission: Permission,
+    pub(crate) touched: Touched,
+}
+
+/// A bit for each sector of a window that has been read, and one for each that has been written.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    read: Vec<AtomicU32>,
+    written: Vec<AtomicU32>,
+}
+
+impl Touched {
+    /// For a window of so many bytes, wherever it starts within a sector.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let words = bytes.div_ceil(SECTOR * 32) + 1;
+        let zeros = || std::iter::repeat_with(|| AtomicU32::new(0)).take(words).collect();
+        Self { read: zeros(), written: zeros() }
+    }
+
+    fn mark(&self, sector: usize, write: bool) {
+        let bits = if write { &self.written } else { &self.read };
+        if let Some(word) = bits.get(sector / 32).filter(|word| word.load(Relaxed) >> (sector % 32) & 1 == 0) {
+            word.fetch_or(1 << (sector % 32), Relaxed);
+        }
+    }
 }
 
 /// Address bits within a window: 64 GiB, half of them guard space.
@@ -207,7 +231,7 @@ const WINDOW_BITS: u32 = 36;
 const ALIGNMENT: usize = 256;
 
 /// The windows of a launch: one for every argument that is a buffer.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Windows<'a>(Vec<Window<'a>>);
 
 impl<'a> Windows<'a> {
@@ -236,6 +260,23 @@ impl<'a> Windows<'a> {
         Err(self.explain(address, bytes, write))
     }
 
+    /// Notes that a sector has been read or written.
+    pub(crate) fn touch(&self, address: u64, write: bool) {
+        let index = (address >> WINDOW_BITS).wrapping_sub(1) as usize;
+        if let Some(window) = self.0.get(index) {
+            let start = self.address(index) / SECTOR as u64;
+            window.touched.mark((address / SECTOR as u64).wrapping_sub(start) as usize, write);
+        }
+    }
+
+    /// Different sectors that have been read and written, in all windows.
+    pub(crate) fn touched(&self) -> [u64; 2] {
+        let ones = |bits: &[AtomicU32]| bits.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum::<u64>();
+        self.0.iter().fold([0; 2], |[read, written], window| {
+            [read + ones(&window.touched.read), written + ones(&window.touched.written)]
+        })
+    }
+
     #[cold]
     fn explain(&self, address: u64, bytes: u32, write: bool) -> FaultKind {
         let space = Space::Global;
@@ -253,5 +294,46 @@ impl<'a> Windows<'a> {
         } else {
             FaultKind::Forbidden { target, write, offset }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_in_and_out_at_any_offset() {
+        let mut memory = Memory::new();
+        let buffer = memory.reserve("x", 40);
+        let bytes: Vec<u8> = (1..=23).collect();
+        memory.write_bytes(buffer, 3, &bytes);
+        assert_eq!(memory.read_bytes(buffer, 3, 23), bytes);
+        assert_eq!(memory.read_bytes(buffer, 2, 3), [0, 1, 2]);
+        let storage = memory.storage(buffer).unwrap();
+        assert!(storage.is_written(4, 4) && !storage.is_written(0, 4) && !storage.is_written(24, 4));
+        assert_eq!((storage.load(4, 2), storage.load(25, 1)), (0x0302, 23));
+    }
+
+    #[test]
+    fn windows_are_apart_and_as_aligned_as_their_buffers() {
+        let mut memory = Memory::new();
+        let buffer = memory.add_f32("x", &[0.0; 100]);
+        let storage = memory.storage(buffer).unwrap();
+        let mut windows = Windows::default();
+        let mut add = |start, bytes| {
+            let touched = Touched::new(bytes);
+            windows.add(Window { storage, start, bytes, permission: Permission::ReadWrite, touched })
+        };
+        let [first, second] = [add(0, 16), add(264, 64)];
+        assert_eq!((first % 256, second % 256), (0, 8));
+        assert_eq!(windows.locate(second + 60, 4, false).unwrap().1, 324);
+        for address in [first - 4, first + 16, second + 64, second - 8, 0, u64::MAX - 3] {
+            let found = windows.locate(address, 4, false);
+            assert!(matches!(found, Err(FaultKind::OutOfBounds { .. })), "{found:?}");
+        }
+        windows.touch(second, false);
+        windows.touch(second + 4, false);
+        windows.touch(second + 63, true);
+        assert_eq!(windows.touched(), [1, 1]);
     }
 }

@@ -117,7 +117,7 @@ impl Kernel {
         memory: &mut Memory,
         options: &Options,
     ) -> Result<Report, Box<Fault>> {
-        let counts = execute::run(&self.0, launch, arguments, memory, options)?;
-        Ok(Report::new(&self.0, launch, counts))
+        let (counts, touched) = execute::run(&self.0, launch, arguments, memory, options)?;
+        Ok(Report::new(&self.0, launch, counts, touched))
     }
 }

@@ -24,6 +24,10 @@ pub struct Report {
     pub shared_bytes: u32,
     /// Threads of a block.
     pub threads: u32,
+    /// Different sectors of global memory that were read: what has to be moved however large the caches are.
+    pub distinct_sectors_read: u64,
+    /// Different sectors of global memory that were written, by stores and atomics.
+    pub distinct_sectors_written: u64,
 }
 
 /// One instruction and what was counted for it.
@@ -44,7 +48,7 @@ pub struct Row {
 }
 
 impl Report {
-    pub(crate) fn new(program: &Program, launch: &Launch, counts: Vec<Counts>) -> Self {
+    pub(crate) fn new(program: &Program, launch: &Launch, counts: Vec<Counts>, touched: [u64; 2]) -> Self {
         let rows = program.instructions.iter().zip(counts).map(|(instruction, counts)| Row {
             line: instruction.line,
             text: program.lines.get(instruction.line as usize - 1).map_or("", |line| line.trim()).to_owned(),
@@ -60,6 +64,8 @@ impl Report {
             registers: program.registers,
             shared_bytes: program.shared_bytes + launch.shared_bytes,
             threads: launch.block.iter().product(),
+            distinct_sectors_read: touched[0],
+            distinct_sectors_written: touched[1],
         }
     }
 
@@ -115,6 +121,8 @@ impl fmt::Display for Report {
         writeln!(f, "  flops                {}", self.flops())?;
         writeln!(f, "  divergent branches   {}", total.divergent)?;
         writeln!(f, "  global sectors       {} of {} at best", total.sectors, total.ideal_sectors)?;
+        let (read, written) = (self.distinct_sectors_read, self.distinct_sectors_written);
+        writeln!(f, "    of them different  {read} read, {written} written")?;
         writeln!(f, "  bank conflicts       {} in {} wavefronts", total.bank_conflicts, total.wavefronts)?;
         writeln!(f, "  registers, estimated {}", self.registers)?;
         writeln!(f, "  shared memory        {} bytes a block", self.shared_bytes)?;

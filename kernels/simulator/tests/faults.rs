@@ -274,6 +274,8 @@ fn launches_that_do_not_fit() {
     let both = [Argument::U64(0), Argument::U64(0)];
     let found = "expected at least one block of 1 to 1024 threads, found a grid of [1, 1, 1] blocks of [2048, 1, 1]";
     assert_eq!(kind(&both, &Launch::linear(1, 2048)), found);
+    let greedy = Launch { shared_bytes: 1 << 20, ..one };
+    assert!(kind(&both, &greedy).starts_with("expected at most 232448 bytes of shared memory"));
     assert!(kind(&both, &Launch::linear(0, 32)).starts_with("expected at least one block"));
 }
 

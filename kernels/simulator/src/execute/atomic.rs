@@ -32,7 +32,7 @@ impl Block<'_> {
             let update = |old| updated(op, ty, old, b[lane], c[lane]);
             before[lane] = in_lane(lane, self.update(warp.index, space, address, ty.bytes(), update))?;
         }
-        self.count_traffic(address.space, &at, ty.bytes(), active);
+        self.count_traffic(address.space, &at, ty.bytes(), true, active);
         match d {
             Some(d) if long => warp.registers.set::<u64>(d, before, active),
             Some(d) => warp.registers.set::<u32>(d, before.map(|v| v as u32), active),

@@ -43,8 +43,8 @@ impl Block<'_> {
             warp.copies.pending.push(Pending { lane, group, offset, words, length });
         }
         let reading = lanes(active).filter(|&lane| source_bytes[lane] > 0).fold(0, |mask, lane| mask | 1 << lane);
-        self.count_traffic(Space::Global, &from, bytes, reading);
-        self.count_traffic(Space::Shared, &to, bytes, active);
+        self.count_traffic(Space::Global, &from, bytes, false, reading);
+        self.count_traffic(Space::Shared, &to, bytes, true, active);
         Ok(())
     }
 

@@ -10,9 +10,12 @@ use super::warp::{Block, Warp};
 use crate::counters::{Counters, Counts};
 use crate::fault::{Fault, FaultKind, Place};
 use crate::launch::{Argument, Launch, Options};
-use crate::memory::{Memory, Permission, Window, Windows};
+use crate::memory::{Memory, Permission, Touched, Window, Windows};
 use crate::parse::syntax::Space;
 use crate::program::{LANES, Program, Special};
+
+/// Most bytes of shared memory of a block, on any device.
+const SHARED_BYTES: u64 = 227 << 10;
 
 /// What all blocks of a launch have in common.
 pub(super) struct Grid<'a> {
@@ -33,7 +36,7 @@ pub(super) struct Switches {
     pub(super) budget: u64,
 }
 
-/// Runs a grid and returns the counts of each instruction.
+/// Runs a grid and returns the counts of each instruction, and the different sectors that were read and written.
 ///
 /// The blocks share `memory` by reference: see [`crate::Memory`].
 pub(crate) fn run(
@@ -42,7 +45,7 @@ pub(crate) fn run(
     arguments: &[Argument],
     memory: &mut Memory,
     options: &Options,
-) -> Result<Vec<Counts>, Box<Fault>> {
+) -> Result<(Vec<Counts>, [u64; 2]), Box<Fault>> {
     let grid = Grid::new(program, launch, arguments, memory, options)?;
     let blocks = u64::from(launch.grid[0]) * u64::from(launch.grid[1]) * u64::from(launch.grid[2]);
     if program.ordered {
@@ -50,7 +53,7 @@ pub(crate) fn run(
         for block in 0..blocks {
             worker.run(block)?;
         }
-        return Ok(worker.block.counters.rows);
+        return Ok((worker.block.counters.rows, grid.windows.touched()));
     }
     // The fault of the first block that has one, whatever the order in which they run.
     let first: Mutex<Option<(u64, Box<Fault>)>> = Mutex::new(None);
@@ -77,7 +80,7 @@ pub(crate) fn run(
         .reduce(|| Counters::new(program.instructions.len()), |sum, counters| sum.plus(&counters));
     match first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         Some((_, fault)) => Err(fault),
-        None => Ok(counters.rows),
+        None => Ok((counters.rows, grid.windows.touched())),
     }
 }
 
@@ -151,6 +154,11 @@ impl<'a> Grid<'a> {
             let found = format!("a grid of {grid:?} blocks of {block:?}");
             return self.mismatch(format!("at least one block of 1 to {most} threads"), found);
         }
+        let shared = u64::from(self.program.shared_bytes) + u64::from(self.launch.shared_bytes);
+        if shared > SHARED_BYTES {
+            let expected = format!("at most {SHARED_BYTES} bytes of shared memory, static and dynamic");
+            return self.mismatch(expected, shared.to_string());
+        }
         let (required, maximal) = (self.program.required_threads, self.program.maximal_threads);
         if required != [0; 3] && required != block {
             return self.mismatch(format!("blocks of {required:?} threads (.reqntid)"), format!("{block:?}"));
@@ -201,7 +209,8 @@ impl<'a> Grid<'a> {
             let expected = format!("a part of the {} bytes of {} for `{name}`", storage.len(), storage.name());
             return self.mismatch(expected, format!("{range:?}"));
         }
-        let window = Window { storage, start: range.start, bytes: range.len(), permission };
+        let touched = if self.options.traffic { Touched::new(range.len()) } else { Touched::default() };
+        let window = Window { storage, start: range.start, bytes: range.len(), permission, touched };
         Ok(self.windows.add(window).to_le_bytes().to_vec())
     }
 

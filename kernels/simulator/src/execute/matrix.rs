@@ -49,7 +49,7 @@ impl Block<'_> {
             });
             warp.registers.set::<u32>(d, value, active);
         }
-        self.count_traffic(Space::Shared, &at, 16, givers);
+        self.count_traffic(Space::Shared, &at, 16, false, givers);
         Ok(())
     }
 }

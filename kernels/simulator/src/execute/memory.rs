@@ -106,7 +106,7 @@ impl<'a> Block<'a> {
                 };
             }
         }
-        self.count_traffic(address.space, &at, total, active);
+        self.count_traffic(address.space, &at, total, false, active);
         for (value, loaded) in values.iter().zip(loaded) {
             let loaded = if signed { loaded.map(|v| extend(v, bytes)) } else { loaded };
             set_value(&mut warp.registers, *value, loaded, active);
@@ -145,18 +145,21 @@ impl<'a> Block<'a> {
                 }
             }
         }
-        self.count_traffic(address.space, &at, total, active);
+        self.count_traffic(address.space, &at, total, true, active);
         Ok(())
     }
 
     /// Counts sectors of global and wavefronts of shared memory.
-    pub(super) fn count_traffic(&mut self, space: Space, at: &[u64; LANES], bytes: u32, active: Mask) {
+    pub(super) fn count_traffic(&mut self, space: Space, at: &[u64; LANES], bytes: u32, write: bool, active: Mask) {
         if !self.grid.options.traffic || active == 0 {
             return;
         }
         let row = &mut self.counters.rows[self.instruction];
         match resolve(space, at[active.trailing_zeros() as usize]).0 {
-            Space::Global => row.count_global(at, bytes, active),
+            Space::Global => {
+                row.count_global(at, bytes, active);
+                lanes(active).for_each(|lane| self.grid.windows.touch(at[lane], write));
+            }
             Space::Shared => row.count_shared(at, bytes, active),
             _ => {}
         }

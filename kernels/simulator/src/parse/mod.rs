@@ -266,15 +266,19 @@ impl Parser {
     /// `.reg .f32 a, b, %f<8>;`
     fn registers(&mut self, entry: &mut Entry) -> Result<()> {
         self.next();
-        let line = self.line();
+        let start = self.line();
         let ty = self.ty()?;
         if matches!(ty, Type::Tf32) {
-            return Err(SyntaxError::new(line, "a register type (tf32 values live in .b32 registers)", "`.tf32`"));
+            return Err(SyntaxError::new(start, "a register type (tf32 values live in .b32 registers)", "`.tf32`"));
         }
         loop {
             let name = self.name("a register's name")?;
             if self.eat('<') {
+                let line = self.line();
                 let count = self.small_integer("a count of registers")?;
+                if count > 1 << 16 {
+                    return Err(SyntaxError::new(line, "at most 65536 registers", format!("`{count}`")));
+                }
                 self.expect('>')?;
                 for index in 0..count {
                     self.declare(entry, format!("{name}{index}"), ty)?;

@@ -101,8 +101,11 @@ impl Parser {
                 let line = self.line();
                 bytes = bytes
                     .checked_mul(length)
-                    .ok_or_else(|| SyntaxError::new(line, "less than 4 GiB", format!("`{name}`")))?;
+                    .ok_or_else(|| SyntaxError::new(line, "less than 1 GiB", format!("`{name}`")))?;
             }
+        }
+        if u64::from(start) + u64::from(align.max(element)) + u64::from(bytes) > 1 << 30 {
+            return self.error(format!("less than 1 GiB for `{name}`"));
         }
         // A pointer's `.align` tells of what it points at, so a parameter's own is never less than its size.
         let align = align.max(element);

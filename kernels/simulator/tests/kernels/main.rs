@@ -55,6 +55,7 @@ fn what_a_gemm_counts() {
     // A and B once for each of the two blocks along the other side, C once.
     assert_eq!(report.global_bytes_read(), 2 * 2 * 4 * 64 * 16);
     assert_eq!(report.global_bytes_written(), 4 * 4 * 64 * 64);
+    assert_eq!((report.distinct_sectors_read, report.distinct_sectors_written), (2 * 64 * 16 / 8, 64 * 64 / 8));
     let line = |text: &str| report.rows.iter().find(|row| row.text.starts_with(text)).unwrap();
     // Four blocks, two warps, two tiles, eight deep.
     let fragment = line("ld.shared.v4.f32 {u0");
