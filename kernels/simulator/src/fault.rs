@@ -109,6 +109,13 @@ pub enum FaultKind {
         /// What is known of the others.
         others: String,
     },
+    /// A barrier's number or its count of threads is none that a block has.
+    InvalidBarrier {
+        /// The barrier, of 0 to 15.
+        name: u32,
+        /// The threads it waits for, a multiple of 32.
+        threads: Option<u32>,
+    },
     /// Warps wait at barriers that the other warps have left behind or never reach.
     Deadlock {
         /// Which warps wait where.
@@ -165,6 +172,10 @@ impl fmt::Display for FaultKind {
                 write!(f, "access to shared byte {offset}, which an asynchronous copy is still filling")
             }
             Self::DivergentBarrier { others } => write!(f, "divergent barrier: {others}"),
+            Self::InvalidBarrier { name, threads: Some(threads) } => {
+                write!(f, "barrier {name} for {threads} threads: expected 0 to 15, and a multiple of 32 threads")
+            }
+            Self::InvalidBarrier { name, threads: None } => write!(f, "barrier {name}: expected 0 to 15"),
             Self::Deadlock { waiting } => write!(f, "barriers that never complete: {waiting}"),
             Self::AbsentLanes { members, active } => {
                 write!(f, "lanes {members:#010x} are named, but lanes {active:#010x} execute the instruction")

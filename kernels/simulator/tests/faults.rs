@@ -53,10 +53,10 @@ fn accesses_out_of_bounds() {
                    memory: `ld.global.u32 a, [l]; // here`";
     assert_eq!(found.to_string(), message);
     for body in [
-        "st.global.u32 [to-4], 1; // here",
+        "st.global.u32 [to+-4], 1; // here",
         "mov.u64 l, 0;\nld.global.u32 a, [l]; // here",
         "ld.global.v4.u32 {a, b, c, i}, [from+64]; // here",
-        "ld.shared.u32 a, [576]; // here",
+        "mov.u32 a, 576;\nld.shared.u32 a, [a]; // here",
         "mov.u64 l, tile;\ncvta.shared.u64 l, l;\nst.u32 [l+1024], 1; // here",
         "st.local.u32 [own+16], 1; // here",
         "ld.const.u32 a, [table+8]; // here",
@@ -147,7 +147,7 @@ fn races_in_shared_memory() {
     // Every thread writes its own word; warp 1 reads those of warp 0.
     let exchange = |barrier: &str| {
         format!(
-            "setp.eq.u32 p, warp, 0;\nst.shared.u32 [at], i;\n{barrier}\n@p ret;\nld.shared.u32 a, [at-128]; // here"
+            "setp.eq.u32 p, warp, 0;\nst.shared.u32 [at], i;\n{barrier}\n@p ret;\nld.shared.u32 a, [at+-128]; // here"
         )
     };
     let found = fault(&exchange(""), 64);
@@ -230,8 +230,11 @@ fn barriers_by_name() {
     assert!(launch(body, 96, buffers).is_ok());
     // The producer arrives without waiting.
     let body = "setp.eq.u32 p, warp, 1;\n@p bra CONSUMER;\nst.shared.u32 [at], i;\nbar.arrive 1, 64;\nret;\n\
-                CONSUMER: bar.sync 1, 64;\nld.shared.u32 a, [at-128];";
+                CONSUMER: bar.sync 1, 64;\nld.shared.u32 a, [at+-128];";
     assert!(launch(body, 64, buffers).is_ok());
+    let kind = FaultKind::InvalidBarrier { name: 1, threads: Some(48) };
+    assert_eq!(fault("bar.sync 1, 48; // here", 64).kind, kind);
+    assert_eq!(fault("bar.sync 16; // here", 64).kind, FaultKind::InvalidBarrier { name: 16, threads: None });
     let never = "setp.eq.u32 p, warp, 1;\n@p ret;\nbar.sync 1, 64; // here";
     let found = fault(never, 64);
     assert_eq!(found.kind, FaultKind::Deadlock { waiting: "warp 0 at line 22 (barrier 1)".to_owned() });
@@ -246,7 +249,7 @@ fn exchanges_with_lanes_that_are_not_there() {
     assert_eq!(fault(body, 32).kind, FaultKind::InactiveSource { lane: 16 });
     let body = "setp.ne.u32 p, i, 3;\nvote.sync.any.pred q, p, 0xfffffff7; // here";
     assert!(matches!(fault(body, 32).kind, FaultKind::AbsentLanes { .. }));
-    let body = "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {u,u,u,u}, {i,i}, {i}, {0f00000000,0f00000000,0f00000000,0f00000000}; // here";
+    let body = "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {u,u,u,u}, {i, i}, {i}, {u, u, u, u}; // here";
     assert!(matches!(fault(body, 16).kind, FaultKind::AbsentLanes { .. }));
 }
 

@@ -141,8 +141,13 @@ impl Decoder<'_> {
         Ok(Operation::Mma { factor, d: four(d)?, a, b, c: four(c)? })
     }
 
+    /// The registers of a matrix; it takes no literals.
     fn slots(&mut self, index: usize, length: usize, ty: Type, write: bool) -> Result<Vec<Slot>> {
         let parts = self.vector(index, length)?;
-        parts.iter().map(|part| if write { self.result_of(part, ty) } else { self.source_of(part, ty) }).collect()
+        let slot = |part: &Operand| {
+            self.place(part)?;
+            if write { self.result_of(part, ty) } else { self.source_of(part, ty) }
+        };
+        parts.iter().map(slot).collect()
     }
 }

@@ -238,7 +238,8 @@ impl Decoder<'_> {
             return mismatch("an address in brackets", describe(&self.operands[index]));
         };
         match base.as_deref() {
-            None => Ok(Address { space, base: Base::Fixed, offset: *offset }),
+            None if space == Space::Local => Ok(Address { space, base: Base::Fixed, offset: *offset }),
+            None => mismatch("a register or a variable (constant addresses are for local memory)", offset.to_string()),
             Some(Operand::Register(register)) => {
                 let place = self.places[*register];
                 self.read(place);

@@ -4,7 +4,10 @@ use super::registers::FileName;
 use super::warp::{Block, Frame, Waiting, Warp};
 use super::{Cause, Result, Trouble, in_lane};
 use crate::fault::{Fault, FaultKind, Place};
-use crate::program::{LANES, Mask, Operation};
+use crate::program::{LANES, Mask, Operation, Slot};
+
+/// Barriers of a block.
+const BARRIERS: u32 = 16;
 
 impl Block<'_> {
     /// Runs a block from its start to its end.
@@ -76,18 +79,7 @@ impl Block<'_> {
                     advance(warp);
                 }
                 Operation::Barrier { name, threads, arrive } if active != 0 => {
-                    let lane = active.trailing_zeros() as usize;
-                    if active != warp.live {
-                        let absent = warp.live & !active;
-                        let others = format!("lanes {absent:#010x} of the warp do not reach it with this one");
-                        return in_lane(lane, Err(FaultKind::DivergentBarrier { others }));
-                    }
-                    let name = warp.registers.get::<u32>(name, active)?[lane];
-                    let threads = match threads {
-                        Some(slot) => Some(warp.registers.get::<u32>(slot, active)?[lane]),
-                        None => None,
-                    };
-                    let waiting = Waiting { name, threads, instruction: frame.pc };
+                    let waiting = self.barrier(warp, name, threads, active)?;
                     advance(warp);
                     if !arrive {
                         warp.waiting = Some(waiting);
@@ -104,6 +96,24 @@ impl Block<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that a warp reaches a barrier as a whole.
+    fn barrier(&self, warp: &Warp, name: Slot, threads: Option<Slot>, active: Mask) -> Result<Waiting> {
+        let lane = active.trailing_zeros() as usize;
+        if active != warp.live {
+            let others = format!("lanes {:#010x} of the warp do not reach it with this one", warp.live & !active);
+            return in_lane(lane, Err(FaultKind::DivergentBarrier { others }));
+        }
+        let name = warp.registers.get::<u32>(name, active)?[lane];
+        let threads = match threads {
+            Some(slot) => Some(warp.registers.get::<u32>(slot, active)?[lane]),
+            None => None,
+        };
+        if name >= BARRIERS || threads.is_some_and(|threads| threads == 0 || threads % LANES as u32 != 0) {
+            return in_lane(lane, Err(FaultKind::InvalidBarrier { name, threads }));
+        }
+        Ok(Waiting { name, threads, instruction: self.instruction })
     }
 
     fn branch(&mut self, warp: &mut Warp, frame: Frame, target: usize, reconverge: usize, taken: Mask) {
@@ -136,7 +146,7 @@ impl Block<'_> {
     /// Lets the warps of every complete barrier go on.
     fn release(&mut self, warps: &mut [Warp]) -> std::result::Result<(), Box<Fault>> {
         let mut released = false;
-        for name in 0..16 {
+        for name in 0..BARRIERS {
             let at = |warp: &Warp| warp.waiting.filter(|waiting| waiting.name == name);
             let Some((first, waiting)) = warps.iter().find_map(|warp| Some((warp.index, at(warp)?))) else { continue };
             let arrived = self.arrived.iter().filter(|(waiting, _)| waiting.name == name);

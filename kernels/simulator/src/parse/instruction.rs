@@ -78,22 +78,14 @@ impl Parser {
         Ok(Operand::Register(register))
     }
 
-    /// `base`, `base + offset`, `base - offset` or a constant; the bracket is read.
+    /// `base`, `base + offset` or a constant; the bracket is read. A negative offset is written `base+-4`.
     fn address(&mut self) -> Result<Operand> {
         if !matches!(self.peek(), Token::Word(_)) {
             let offset = self.constant_integer("an address")?;
             return Ok(Operand::Address(None, offset));
         }
         let base = self.named_operand()?;
-        let offset = match self.peek() {
-            Token::Mark('+') => {
-                self.next();
-                self.constant_integer("an offset")?
-            }
-            // The minus belongs to the expression, so that `a - 4 + 8` adds up from the left.
-            Token::Mark('-') => self.constant_integer("an offset")?,
-            _ => 0,
-        };
+        let offset = if self.eat('+') { self.constant_integer("an offset")? } else { 0 };
         Ok(Operand::Address(Some(Box::new(base)), offset))
     }
 

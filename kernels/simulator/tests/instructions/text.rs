@@ -33,6 +33,9 @@ fn operands_are_checked() {
     );
     assert!(refused("mov.u32 w, %clock;").contains("found `%clock`"));
     assert!(refused("add.u32 w, w, %tid.x;").contains("need a `mov`"));
+    // As ptxas does.
+    assert_eq!(refused("ld.global.f32 u, [l-4];"), "k.ptx:9: expected `]`, found `-`");
+    assert!(refused("ld.shared.f32 u, [64];").contains("constant addresses are for local memory"));
 }
 
 #[test]
