@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release -p isobath-ptx-simulator --example throughput`
 //!
-//! Measured on two cores of an AMD EPYC (Zen 4) that three other programs kept busy (load 6), in million
-//! thread-instructions a second, lowest to highest of four runs: 370 to 548 without counting, 351 to 421 with
-//! instructions counted, 292 to 350 with traffic counted too. Races were looked for in all of them.
+//! Measured on two cores of an AMD EPYC (Zen 4) that other programs kept busy (load 5 to 6), in million
+//! thread-instructions a second, lowest and highest of nine runs: 256 and 548 without counting, 251 and 421 with
+//! instructions counted, 200 and 350 with traffic counted too. Races were looked for in all of them. One core does 350
+//! of them in a second of its own time.
 
 use std::fmt::Write;
 use std::time::Instant;

@@ -49,8 +49,8 @@ fn accesses_out_of_bounds() {
     assert_eq!((place.block, place.thread), ([0, 0, 0], [16, 0, 0]));
     let (space, target) = (Space::Global, "x".to_owned());
     assert_eq!(found.kind, FaultKind::OutOfBounds { space, target, size: 64, offset: 64, bytes: 4 });
-    let message = "k.ptx:21: kernel k, block [0, 0, 0], thread [16, 0, 0]: 4 bytes at offset 64 of x, which has 64, in global \
-                   memory: `ld.global.u32 a, [l]; // here`";
+    let message = "k.ptx:21: kernel k, block [0, 0, 0], thread [16, 0, 0]: 4 bytes at offset 64 of x, which \
+                   has 64, in global memory: `ld.global.u32 a, [l]; // here`";
     assert_eq!(found.to_string(), message);
     for body in [
         "st.global.u32 [to+-4], 1; // here",
@@ -216,7 +216,8 @@ fn divergent_barriers() {
         FaultKind::DivergentBarrier { .. }
     ));
     // Each warp at a barrier of its own.
-    let body = "setp.eq.u32 p, warp, 0;\n@p bra FIRST;\nbar.sync 0; // here\nbra MEET;\nFIRST: bar.sync 0;\nMEET: mov.u32 a, 1;";
+    let body = "setp.eq.u32 p, warp, 0;\n@p bra FIRST;\nbar.sync 0; // here\n\
+                bra MEET;\nFIRST: bar.sync 0;\nMEET: mov.u32 a, 1;";
     let found = fault(body, 64);
     assert_eq!(found.kind, FaultKind::DivergentBarrier { others: "warp 0 waits at line 24".to_owned() });
     // A warp that has left is not waited for.
@@ -226,7 +227,8 @@ fn divergent_barriers() {
 #[test]
 fn barriers_by_name() {
     // Warps 0 and 1 meet twice; warp 2 takes no part.
-    let body = "setp.gt.u32 p, warp, 1;\n@p ret;\nst.shared.u32 [at], i;\nbar.sync 3, 64;\nxor.b32 at, at, 128;\nld.shared.u32 a, [at];";
+    let body = "setp.gt.u32 p, warp, 1;\n@p ret;\nst.shared.u32 [at], i;\nbar.sync 3, 64;\n\
+                xor.b32 at, at, 128;\nld.shared.u32 a, [at];";
     assert!(launch(body, 96, buffers).is_ok());
     // The producer arrives without waiting.
     let body = "setp.eq.u32 p, warp, 1;\n@p bra CONSUMER;\nst.shared.u32 [at], i;\nbar.arrive 1, 64;\nret;\n\
@@ -242,7 +244,8 @@ fn barriers_by_name() {
 
 #[test]
 fn exchanges_with_lanes_that_are_not_there() {
-    let body = "setp.lt.u32 p, i, 16;\n@!p bra MEET;\nshfl.sync.bfly.b32 a, i, 1, 31, 0xffffffff; // here\nMEET: mov.u32 b, 1;";
+    let body = "setp.lt.u32 p, i, 16;\n@!p bra MEET;\nshfl.sync.bfly.b32 a, i, 1, 31, 0xffffffff; // here\n\
+                MEET: mov.u32 b, 1;";
     assert_eq!(fault(body, 32).kind, FaultKind::AbsentLanes { members: u32::MAX, active: 0xffff });
     let body =
         "setp.lt.u32 p, i, 16;\n@!p bra MEET;\nshfl.sync.bfly.b32 a, i, 16, 31, 0xffff; // here\nMEET: mov.u32 b, 1;";

@@ -5,7 +5,7 @@ use super::SyntaxError;
 /// A token of PTX text.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
-    /// A name, an opcode with its modifiers (`ld.global.v4.f32`), a directive (`.reg`) or a special register (`%tid.x`).
+    /// A name, an opcode with its modifiers (`ld.global.v4.f32`), a directive (`.reg`), a special register (`%tid.x`).
     Word(String),
     /// An integer literal, in two's complement.
     Integer(u64),

@@ -77,10 +77,12 @@ fn special_registers() {
 
 #[test]
 fn active_lanes_of_a_branch() {
-    let body = "setp.lt.u32 p, a, 13;\nactivemask.b32 d;\n@p bra LOW;\nactivemask.b32 d;\nbra MEET;\nLOW:\nactivemask.b32 d;\n\
+    let body = "setp.lt.u32 p, a, 13;\nactivemask.b32 d;\n@p bra LOW;\nactivemask.b32 d;\nbra MEET;\n\
+                LOW:\nactivemask.b32 d;\n\
                 MEET:\nactivemask.b32 e;\nxor.b32 d, d, e;";
     assert_eq!(warp(body), expected(|lane| if lane < 3 { !7 } else { 7 }));
     // Members of a branch can exchange among themselves.
-    let body = "setp.lt.u32 p, a, 12;\nmov.u32 d, 0;\n@!p bra MEET;\nshfl.sync.bfly.b32 d, a, 1, 31, 3;\nMEET:\nbar.warp.sync -1;";
+    let body = "setp.lt.u32 p, a, 12;\nmov.u32 d, 0;\n@!p bra MEET;\nshfl.sync.bfly.b32 d, a, 1, 31, 3;\n\
+                MEET:\nbar.warp.sync -1;";
     assert_eq!(warp(body), expected(|lane| if lane < 2 { 11 - lane } else { 0 }));
 }

@@ -88,7 +88,8 @@ fn lanes_reduce_into_one_place() {
 
 #[test]
 fn asynchronous_copies_arrive_with_their_group() {
-    let copy = "mov.u32 e, tile; mad.lo.u32 e, lane, 32, e;\ncp.async.ca.shared.global [e], [from], 8;\ncp.async.commit_group;\n\
+    let copy = "mov.u32 e, tile; mad.lo.u32 e, lane, 32, e;\n\
+                cp.async.ca.shared.global [e], [from], 8;\ncp.async.commit_group;\n\
                 cp.async.ca.shared.global [e+8], [from+8], 8;\ncp.async.commit_group;\n";
     let body = format!("{copy}cp.async.wait_group 1;\nld.shared.u64 ld, [e];");
     assert_eq!(longs(&body, &[[5, 6, 7], [8, 9, 10]]), [5, 8]);
@@ -97,10 +98,12 @@ fn asynchronous_copies_arrive_with_their_group() {
     // Fewer bytes from the source: the rest is zero. The copied ones may lie past the end, if none is read.
     let body = "mov.u32 e, tile; mad.lo.u32 e, lane, 32, e;\nsetp.eq.u32 p, lane, 1;\n\
                 cp.async.ca.shared.global [e], [from], 8, 4;\ncp.async.ca.shared.global [e+8], [from], 4, p;\n\
-                cp.async.wait_all;\nld.shared.u64 la, [e];\nld.shared.u32 a, [e+8];\nmov.b64 lb, {a, a};\nadd.u64 ld, la, lb;";
+                cp.async.wait_all;\nld.shared.u64 la, [e];\nld.shared.u32 a, [e+8];\n\
+                mov.b64 lb, {a, a};\nadd.u64 ld, la, lb;";
     let value = 0x2222_2222_1111_1111;
     let expected = [0x1111_1111 + 0x1111_1111_1111_1111, 0x1111_1111];
     assert_eq!(longs(body, &[[value, 0, 0], [value, 0, 0]]), expected);
-    let body = "cp.async.cg.shared.global.L2::128B [tile], [from+1048576], 16, 0;\ncp.async.wait_all;\nld.shared.u64 ld, [tile+8];";
+    let body = "cp.async.cg.shared.global.L2::128B [tile], [from+1048576], 16, 0;\n\
+                cp.async.wait_all;\nld.shared.u64 ld, [tile+8];";
     assert_eq!(longs(body, &[[1, 2, 3]]), [0]);
 }

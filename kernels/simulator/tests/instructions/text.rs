@@ -4,7 +4,8 @@ use isobath_ptx_simulator::{Error, Module};
 
 fn refused(body: &str) -> String {
     let text = format!(
-        ".version 6.0\n.target sm_61\n.entry k(.param .u64 x)\n{{\n.reg .f32 u, v;\n.reg .b32 w;\n.reg .b64 l;\n.reg .pred p;\n{body}\nret;\n}}\n"
+        ".version 6.0\n.target sm_61\n.entry k(.param .u64 x)\n{{\n\
+         .reg .f32 u, v;\n.reg .b32 w;\n.reg .b64 l;\n.reg .pred p;\n{body}\nret;\n}}\n"
     );
     Module::parse("k.ptx", &text).expect_err(body).to_string()
 }
