@@ -3,7 +3,7 @@
 //! Shapes: x, y `[len]`. Bound by memory: 12 bytes an element to add, 8 to copy.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -28,6 +28,10 @@ pub static ACCUMULATE: Kernel<Params> = Kernel {
     wgsl: Some(Wgsl {
         source: include_str!("../../shaders/accumulate.wgsl"),
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
+    }),
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/accumulate.ptx"),
+        dispatches: |p| Dispatches::one("accumulate", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: u64::from(p.len * p.add), bytes: 4 * u64::from(p.len) * (2 + u64::from(p.add)) },
 };

@@ -57,6 +57,7 @@ pub static BINARY: Kernel<Params> = Kernel {
             false => Dispatches::one("binary_strided", p.len.div_ceil(256)),
         },
     }),
+    ptx: None,
     cost: |p| {
         let held = |strides: &[u32; AXES]| -> u64 {
             let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);

@@ -36,6 +36,7 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
             false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
         },
     }),
+    ptx: None,
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -58,6 +59,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
     }),
+    ptx: None,
     cost: |p| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }

@@ -26,6 +26,7 @@ pub static GATE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -38,6 +39,7 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }

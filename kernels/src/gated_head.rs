@@ -61,6 +61,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost,
 };
 

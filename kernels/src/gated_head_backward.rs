@@ -47,6 +47,7 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }

@@ -42,6 +42,7 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }

@@ -25,6 +25,7 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }

@@ -36,6 +36,7 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }

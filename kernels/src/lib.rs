@@ -37,6 +37,7 @@ pub mod normal;
 mod partials;
 pub mod permute;
 pub mod philox;
+pub mod ptx;
 pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
@@ -60,6 +61,7 @@ pub mod wgsl;
 
 pub use buffers::{Access, Buffers, Element};
 pub use philox::PhiloxKey;
+pub use ptx::Ptx;
 pub use real::Real;
 pub use registry::{ALL, Entry};
 pub use wgsl::Wgsl;
@@ -91,6 +93,8 @@ pub struct Kernel<P: 'static> {
     pub cpu: Cpu<P>,
     /// GPU code.
     pub wgsl: Option<Wgsl<P>>,
+    /// NVIDIA GPU code.
+    pub ptx: Option<Ptx<P>>,
     /// Work for given parameters.
     pub cost: fn(&P) -> Cost,
 }

@@ -25,6 +25,7 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (12 * d + 16), bytes: 28 * s * t * heads * d }

@@ -49,6 +49,7 @@ pub static NORMAL: Kernel<Params> = Kernel {
             skip => Dispatches::one("normal_shifted", (p.len + skip).div_ceil(1024)),
         },
     }),
+    ptx: None,
     cost: |p| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

@@ -34,6 +34,7 @@ pub static PERMUTE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Some(Wgsl { source: include_str!("../../shaders/permute.wgsl"), dispatches }),
+    ptx: None,
     cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
 };
 

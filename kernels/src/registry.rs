@@ -52,6 +52,8 @@ pub struct Entry {
     pub parameters: usize,
     /// The text of its shader.
     pub wgsl: Option<&'static str>,
+    /// The text of its PTX.
+    pub ptx: Option<&'static str>,
 }
 
 impl<P> Kernel<P> {
@@ -61,7 +63,11 @@ impl<P> Kernel<P> {
             Some(wgsl) => Some(wgsl.source),
             None => None,
         };
-        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl }
+        let ptx = match &self.ptx {
+            Some(ptx) => Some(ptx.source),
+            None => None,
+        };
+        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl, ptx }
     }
 }
 

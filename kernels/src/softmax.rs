@@ -29,6 +29,7 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 8 * len }

@@ -12,6 +12,7 @@ pub static SOFTMAX_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 12 * len }

@@ -4,7 +4,7 @@
 //! number of threads. Bound by memory: 4 bytes an element.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -27,13 +27,20 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     wgsl: Some(Wgsl {
         source: include_str!("../../shaders/sum_squares.wgsl"),
         dispatches: |p, limits| {
-            let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
-            let first = if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" };
-            Dispatches::with_scratch(parts, 1).then(first, parts).then("sum_squares", 1)
+            dispatches(p, if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" })
         },
+    }),
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/sum_squares.ptx"),
+        dispatches: |p| dispatches(p, "sum_squares_parts"),
     }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
+
+fn dispatches(p: &Params, first: &'static str) -> Dispatches {
+    let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
+    Dispatches::with_scratch(parts, 1).then(first, parts).then("sum_squares", 1)
+}
 
 fn run<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());

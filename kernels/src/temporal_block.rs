@@ -74,6 +74,7 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost,
 };
 

@@ -58,6 +58,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
     wgsl: None,
+    ptx: None,
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: forward.bytes }

@@ -3,6 +3,7 @@
 mod bind;
 pub mod cpu;
 mod profile;
+pub mod simulator;
 pub mod wgpu;
 
 pub use bind::Bind;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 pub enum Device {
     /// This computer's processor: SIMD on all cores.
     Cpu(Arc<cpu::Cpu>),
+    /// The PTX of the kernels, interpreted on the processor.
+    Simulator(Arc<simulator::Simulator>),
     /// A GPU behind Vulkan, Metal or DirectX 12.
     Wgpu(Arc<self::wgpu::Wgpu>),
 }
@@ -54,10 +57,16 @@ impl Device {
         Ok(Device::Wgpu(Arc::new(self::wgpu::Wgpu::open(adapter, limit, checked)?)))
     }
 
+    /// A simulated NVIDIA GPU with a budget in bytes.
+    pub fn simulator(limit: Option<usize>, options: isobath_ptx_simulator::Options) -> Self {
+        Device::Simulator(Arc::new(simulator::Simulator::new(limit, options)))
+    }
+
     /// The name by which the device is asked for.
     pub fn name(&self) -> &'static str {
         match self {
             Device::Cpu(_) => "cpu",
+            Device::Simulator(_) => "simulator",
             Device::Wgpu(_) => "wgpu",
         }
     }
@@ -76,6 +85,7 @@ impl Device {
     pub fn profile(&self) -> Vec<Launches> {
         match self {
             Device::Cpu(cpu) => cpu.profile.launches(),
+            Device::Simulator(simulator) => simulator.profile.launches(),
             Device::Wgpu(gpu) => gpu.profile.launches(),
         }
     }
@@ -84,6 +94,7 @@ impl Device {
     pub fn same(&self, other: &Device) -> bool {
         match (self, other) {
             (Device::Cpu(a), Device::Cpu(b)) => Arc::ptr_eq(a, b),
+            (Device::Simulator(a), Device::Simulator(b)) => Arc::ptr_eq(a, b),
             (Device::Wgpu(a), Device::Wgpu(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -100,6 +111,7 @@ impl Device {
     pub fn run<P: Pod>(&self, kernel: &Kernel<P>, parameters: &P, bound: &[Bind<'_>]) -> Result<()> {
         match self {
             Device::Cpu(cpu) => cpu.run(kernel, parameters, bound),
+            Device::Simulator(simulator) => simulator.run(kernel, parameters, bound),
             Device::Wgpu(gpu) => gpu.run(kernel, parameters, bound),
         }
     }
@@ -115,7 +127,7 @@ impl Device {
     pub(crate) fn read(&self, tensor: &Tensor, bytes: &mut [u8]) -> Result<()> {
         match self {
             // SAFETY: no launch runs while the host reads: launches return when they are done.
-            Device::Cpu(_) => bytes.copy_from_slice(unsafe { tensor.bytes() }),
+            Device::Cpu(_) | Device::Simulator(_) => bytes.copy_from_slice(unsafe { tensor.bytes() }),
             Device::Wgpu(gpu) => gpu.read(tensor.place(), bytes)?,
         }
         Ok(())
@@ -125,7 +137,7 @@ impl Device {
     pub(crate) fn write(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
         match self {
             // SAFETY: the caller is the only user of the content, and no launch runs.
-            Device::Cpu(_) => unsafe { tensor.bytes_mut() }.copy_from_slice(bytes),
+            Device::Cpu(_) | Device::Simulator(_) => unsafe { tensor.bytes_mut() }.copy_from_slice(bytes),
             Device::Wgpu(gpu) => gpu.write(tensor.place(), bytes)?,
         }
         Ok(())
@@ -135,7 +147,7 @@ impl Device {
     pub(crate) fn clear(&self, tensor: &Tensor) -> Result<()> {
         match self {
             // SAFETY: as in `write`.
-            Device::Cpu(_) => unsafe { tensor.bytes_mut() }.fill(0),
+            Device::Cpu(_) | Device::Simulator(_) => unsafe { tensor.bytes_mut() }.fill(0),
             Device::Wgpu(gpu) => gpu.clear(tensor.place(), tensor.len() * tensor.dtype().bytes())?,
         }
         Ok(())
@@ -145,7 +157,7 @@ impl Device {
     pub(crate) fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
         match self {
             // SAFETY: as in `read` and `write`; `to` is memory of its own.
-            Device::Cpu(_) => unsafe { to.bytes_mut().copy_from_slice(from.bytes()) },
+            Device::Cpu(_) | Device::Simulator(_) => unsafe { to.bytes_mut().copy_from_slice(from.bytes()) },
             Device::Wgpu(gpu) => gpu.copy(from.place(), to.place(), to.len() * to.dtype().bytes())?,
         }
         Ok(())
@@ -154,6 +166,7 @@ impl Device {
     fn slab(&self) -> &Slab {
         match self {
             Device::Cpu(cpu) => &cpu.slab,
+            Device::Simulator(simulator) => &simulator.slab,
             Device::Wgpu(gpu) => &gpu.slab,
         }
     }

@@ -122,6 +122,14 @@ impl Memory {
         self.buffers[buffer.0].words.iter().map(|word| word.load(Relaxed)).collect()
     }
 
+    /// The first byte of a buffer that nothing has written.
+    pub fn first_unwritten(&self, buffer: Buffer) -> Option<usize> {
+        let storage = &self.buffers[buffer.0];
+        let mut sectors = storage.written.iter().map(|bits| bits.load(Relaxed).trailing_ones() as usize).enumerate();
+        let (sector, first) = sectors.find(|(_, first)| *first < SECTOR)?;
+        Some(sector * SECTOR + first).filter(|byte| *byte < storage.bytes)
+    }
+
     /// Makes a part of a buffer count as never written.
     pub fn forget(&mut self, buffer: Buffer, offset: usize, length: usize) {
         let storage = &self.buffers[buffer.0];

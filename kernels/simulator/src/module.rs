@@ -97,6 +97,11 @@ impl Kernel {
         self.0.shared_bytes
     }
 
+    /// Threads of a block along x, y and z as `.reqntid` states them; zeros where it does not.
+    pub fn required_threads(&self) -> [u32; 3] {
+        self.0.required_threads
+    }
+
     /// Names and bytes of the parameters, in order.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, u32)> {
         self.0.parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.bytes))
