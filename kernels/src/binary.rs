@@ -6,7 +6,7 @@
 
 use crate::layout::{AXES, offset, pieces};
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -50,14 +50,8 @@ pub static BINARY: Kernel<Params> = Kernel {
     name: "binary",
     buffers: &[("a", Access::Read), ("b", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
-        source: include_str!("../../shaders/binary.wgsl"),
-        dispatches: |p, _| match in_fours(p, &p.a) && in_fours(p, &p.b) {
-            true => Dispatches::one("binary", p.len.div_ceil(1024)),
-            false => Dispatches::one("binary_strided", p.len.div_ceil(256)),
-        },
-    }),
-    ptx: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/binary.wgsl"), dispatches: |p, _| dispatches(p) }),
+    ptx: Some(Ptx { source: include_str!("../ptx/binary.ptx"), dispatches: dispatches }),
     cost: |p| {
         let held = |strides: &[u32; AXES]| -> u64 {
             let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);
@@ -66,6 +60,13 @@ pub static BINARY: Kernel<Params> = Kernel {
         Cost { flops: u64::from(p.len), bytes: 4 * (u64::from(p.len) + held(&p.a) + held(&p.b)) }
     },
 };
+
+fn dispatches(p: &Params) -> Dispatches {
+    match in_fours(p, &p.a) && in_fours(p, &p.b) {
+        true => Dispatches::one("binary", p.len.div_ceil(1024)),
+        false => Dispatches::one("binary_strided", p.len.div_ceil(256)),
+    }
+}
 
 /// Whether every four elements of y go with four neighbouring elements of an operand, or with one.
 fn in_fours(p: &Params, strides: &[u32; AXES]) -> bool {

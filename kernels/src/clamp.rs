@@ -5,7 +5,7 @@
 
 use crate::layout::pieces;
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -31,7 +31,10 @@ pub static CLAMP: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/clamp.wgsl"),
         dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/clamp.ptx"),
+        dispatches: |p| Dispatches::one("clamp", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 8 * (u64::from(p.len) + u64::from(p.n)) },
 };
 
@@ -50,7 +53,10 @@ pub static CLAMP_BACKWARD: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/clamp_backward.wgsl"),
         dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/clamp_backward.ptx"),
+        dispatches: |p| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) + 8 * u64::from(p.n) },
 };
 

@@ -7,7 +7,7 @@
 
 use crate::layout::pieces;
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -39,7 +39,10 @@ pub static Q_SAMPLE: Kernel<QSampleParams> = Kernel {
         source: include_str!("../../shaders/q_sample.wgsl"),
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/q_sample.ptx"),
+        dispatches: |p| Dispatches::one("q_sample", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 3 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -66,7 +69,10 @@ pub static POSTERIOR_STEP: Kernel<PosteriorParams> = Kernel {
         source: include_str!("../../shaders/posterior_step.wgsl"),
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/posterior_step.ptx"),
+        dispatches: |p| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
 
