@@ -7,7 +7,7 @@
 //! norm_squared `[1]`. Bound by memory: 28 bytes an element.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -93,7 +93,10 @@ pub static ADAM: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/adam.wgsl"),
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/adam.ptx"),
+        dispatches: |p| Dispatches::one("adam", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
 };
 

@@ -4,7 +4,7 @@
 //! Shapes: x `[rows, x_row]`, y `[rows, y_row]`. Bound by memory: 8 bytes a copied element.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -36,22 +36,21 @@ pub static COLUMNS: Kernel<Params> = Kernel {
     name: "columns",
     buffers: &[("x", Access::Read), ("y", Access::Update)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
-        source: include_str!("../../shaders/columns.wgsl"),
-        dispatches: |p, _| {
-            let elements = p.rows * if p.fill == 1 { p.y_row } else { p.width };
-            match [p.width, p.x_row, p.x_start, p.y_row, p.y_start].iter().all(|size| size.is_multiple_of(4)) {
-                true => Dispatches::one("columns_fours", elements.div_ceil(1024)),
-                false => Dispatches::one("columns", elements.div_ceil(256)),
-            }
-        },
-    }),
-    ptx: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/columns.wgsl"), dispatches: |p, _| dispatches(p) }),
+    ptx: Some(Ptx { source: include_str!("../ptx/columns.ptx"), dispatches }),
     cost: |p| {
         let [rows, width, y_row, fill] = [p.rows, p.width, p.y_row, p.fill].map(u64::from);
         Cost { flops: 0, bytes: 4 * rows * (2 * width + fill * (y_row - width)) }
     },
 };
+
+fn dispatches(p: &Params) -> Dispatches {
+    let elements = p.rows * if p.fill == 1 { p.y_row } else { p.width };
+    match [p.width, p.x_row, p.x_start, p.y_row, p.y_start].iter().all(|size| size.is_multiple_of(4)) {
+        true => Dispatches::one("columns_fours", elements.div_ceil(1024)),
+        false => Dispatches::one("columns", elements.div_ceil(256)),
+    }
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());

@@ -5,7 +5,7 @@
 //! rows by index first, then every row of the table is summed by one task. Bound by memory: 8 bytes an element of y.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -29,14 +29,8 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
     name: "embedding",
     buffers: &[("table", Access::Read), ("index", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: Some(Wgsl {
-        source: include_str!("../../shaders/embedding.wgsl"),
-        dispatches: |p, _| match p.c.is_multiple_of(4) {
-            true => Dispatches::one("embedding_fours", (p.rows * p.c).div_ceil(1024)),
-            false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
-        },
-    }),
-    ptx: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/embedding.wgsl"), dispatches: |p, _| dispatches(p) }),
+    ptx: Some(Ptx { source: include_str!("../ptx/embedding.ptx"), dispatches }),
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -48,9 +42,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
     wgsl: Some(Wgsl {
         source: include_str!("../../shaders/embedding_backward.wgsl"),
         dispatches: |p, _| {
-            let elements = p.v * p.c;
-            // No more memory for the parts than a gradient of the rows takes.
-            let parts = (p.rows / p.v.max(1024)).min(256);
+            let (parts, elements) = (parts(p), p.v * p.c);
             if parts < 2 {
                 return Dispatches::one("embedding_backward", elements.div_ceil(256));
             }
@@ -59,12 +51,36 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/embedding_backward.ptx"),
+        dispatches: |p| {
+            let (parts, elements) = (parts(p), p.v * p.c);
+            let warps = p.v * p.c.div_ceil(128);
+            if parts < 2 {
+                return Dispatches::one("embedding_backward", warps.div_ceil(8));
+            }
+            Dispatches::with_scratch(parts, elements as usize)
+                .then("embedding_backward", (warps * parts).div_ceil(8))
+                .then("embedding_backward_last", elements.div_ceil(256))
+        },
+    }),
     cost: |p| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }
     },
 };
+
+fn dispatches(p: &Params) -> Dispatches {
+    match p.c.is_multiple_of(4) {
+        true => Dispatches::one("embedding_fours", (p.rows * p.c).div_ceil(1024)),
+        false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
+    }
+}
+
+/// Parts of the rows that are summed on their own: no more memory than a gradient of the rows takes.
+fn parts(p: &Params) -> u32 {
+    (p.rows / p.v.max(1024)).min(256)
+}
 
 fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (table, index, y) = (buffers.read::<T>(), buffers.read::<u32>(), buffers.write::<T>());

@@ -3,7 +3,8 @@
 //! Shapes: x, dx `[rows, 2c]`, y, dy `[rows, c]`. The backward computes both functions again rather than read them.
 //! Bound by the two exponentials of an element; 12 and 20 bytes an element of y.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::wgsl::Dispatches;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -26,7 +27,7 @@ pub static GATE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: None,
-    ptx: None,
+    ptx: Some(Ptx { source: include_str!("../ptx/gate.ptx"), dispatches: |p| dispatches(p, ["gate_fours", "gate"]) }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -39,12 +40,23 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: None,
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/gate_backward.ptx"),
+        dispatches: |p| dispatches(p, ["gate_backward_fours", "gate_backward"]),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }
     },
 };
+
+/// The first entry point where rows are whole fours, else the second.
+fn dispatches(p: &Params, [fours, each]: [&'static str; 2]) -> Dispatches {
+    match p.c.is_multiple_of(4) {
+        true => Dispatches::one(fours, (p.rows * p.c).div_ceil(1024)),
+        false => Dispatches::one(each, (p.rows * p.c).div_ceil(256)),
+    }
+}
 
 fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());

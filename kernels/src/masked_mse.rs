@@ -5,7 +5,7 @@
 //! w `[1]`. Chunks are summed in parallel, their sums in order. Bound by memory: 12 and 16 bytes an element.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -31,14 +31,8 @@ pub static MASKED_MSE: Kernel<Params> = Kernel {
         ("weight", Access::Write),
     ],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: Some(Wgsl {
-        source: include_str!("../../shaders/masked_mse.wgsl"),
-        dispatches: |p, _| {
-            let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
-            Dispatches::with_scratch(parts, 2).then("masked_mse_parts", parts).then("masked_mse", 1)
-        },
-    }),
-    ptx: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/masked_mse.wgsl"), dispatches: |p, _| dispatches(p) }),
+    ptx: Some(Ptx { source: include_str!("../ptx/masked_mse.ptx"), dispatches }),
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -59,9 +53,17 @@ pub static MASKED_MSE_BACKWARD: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/masked_mse_backward.wgsl"),
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/masked_mse_backward.ptx"),
+        dispatches: |p| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 4 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
+
+fn dispatches(p: &Params) -> Dispatches {
+    let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
+    Dispatches::with_scratch(parts, 2).then("masked_mse_parts", parts).then("masked_mse", 1)
+}
 
 fn forward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {
     let (prediction, target, mask) = (buffers.read::<T>(), buffers.read::<T>(), buffers.read::<T>());

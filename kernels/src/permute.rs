@@ -5,8 +5,8 @@
 //! fastest in x are written together, so that every cache line of x is used whole. Bound by memory: 8 bytes an element.
 
 use crate::layout::{AXES, offset, pieces};
-use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::wgsl::{Dispatches, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -33,13 +33,13 @@ pub static PERMUTE: Kernel<Params> = Kernel {
     name: "permute",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/permute.wgsl"), dispatches }),
-    ptx: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/permute.wgsl"), dispatches: |p, _| dispatches(p) }),
+    ptx: Some(Ptx { source: include_str!("../ptx/permute.ptx"), dispatches: ptx_dispatches }),
     cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
 };
 
 /// Copies where the fastest axis stays, else a transposition in tiles of 32 by 32.
-fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+fn dispatches(p: &Params) -> Dispatches {
     match p.strides.iter().rposition(|stride| *stride == 1) {
         Some(LAST) if [&p.dims[LAST..], &p.strides[..LAST]].concat().iter().all(|n| n.is_multiple_of(4)) => {
             Dispatches::one("permute_fours", p.len.div_ceil(1024))
@@ -51,6 +51,20 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
             Dispatches::one("permute_tiles", planes * across * down)
         }
     }
+}
+
+/// The same, with tiles of whole fours where both their axes and all rows of x are.
+fn ptx_dispatches(p: &Params) -> Dispatches {
+    let mut launch = dispatches(p);
+    let aligned = |stride: &u32| *stride == 1 || stride.is_multiple_of(4);
+    let whole = |unit: usize| [p.dims[unit], p.dims[LAST]].iter().all(|length| length.is_multiple_of(4));
+    for (entry, _) in &mut launch.steps {
+        let unit = p.strides.iter().rposition(|stride| *stride == 1);
+        if *entry == "permute_tiles" && unit.is_some_and(whole) && p.strides.iter().all(aligned) {
+            *entry = "permute_tile_fours";
+        }
+    }
+    launch
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -5,7 +5,7 @@
 //! other, so the bits do not depend on the number of threads. Bound by memory: 4 bytes an element of x.
 
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -39,7 +39,7 @@ pub static REDUCE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Some(Wgsl { source: include_str!("../../shaders/reduce.wgsl"), dispatches }),
-    ptx: None,
+    ptx: Some(Ptx { source: include_str!("../ptx/reduce.ptx"), dispatches: ptx_dispatches }),
     cost: |p| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * (len + 1) * inner }
@@ -59,6 +59,33 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     Dispatches::with_scratch(parts, elements as usize)
         .then("reduce_parts", groups * parts)
         .then("reduce_last", elements.div_ceil(256))
+}
+
+/// Teams of a block's threads reduce a block of columns each, in fours where the rows are whole fours.
+fn ptx_dispatches(p: &Params) -> Dispatches {
+    let (entry, len, inner) = match p.inner {
+        1 if p.len.is_multiple_of(4) => ("reduce_fours", p.len / 4, 1),
+        inner if inner.is_multiple_of(4) => ("reduce_fours", p.len, inner / 4),
+        inner => ("reduce", p.len, inner),
+    };
+    let (blocks, depth) = teams(p.outer, len, inner);
+    // Every thread of a part has sixteen rows or more.
+    let parts = (len / (16 * depth)).clamp(1, (512 / blocks.max(1)).max(1));
+    if parts == 1 {
+        return Dispatches::one(entry, blocks);
+    }
+    let elements = p.outer * p.inner;
+    Dispatches::with_scratch(parts, elements as usize)
+        .then(entry, blocks * parts)
+        .then("reduce_last", elements.div_ceil(32))
+}
+
+/// Blocks of 256 threads for `[outer, len, inner]`, and the threads along the rows. A team has a power of two of
+/// threads along the columns, as many as there are, and along the rows, a quarter of them.
+pub(crate) fn teams(outer: u32, len: u32, inner: u32) -> (u32, u32) {
+    let width = inner.next_power_of_two().min(256);
+    let depth = len.div_ceil(4).next_power_of_two().min(256 / width);
+    (outer.div_ceil(256 / (width * depth)) * inner.div_ceil(width), depth)
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -3,9 +3,9 @@
 //! dx[o, r, i] = scale dy[o, i] for a sum; for a maximum dy[o, i] at the first r where x equals y, else 0.
 //! Shapes: x, dx `[outer, len, inner]`, y, dy `[outer, inner]`. Bound by memory: 4 bytes an element (8 for a maximum).
 
-use crate::reduce::{Params, SUM};
+use crate::reduce::{MAX, Params, SUM, teams};
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use rayon::prelude::*;
 
 /// dx = gradient of the reduction.
@@ -20,12 +20,27 @@ pub static REDUCE_BACKWARD: Kernel<Params> = Kernel {
             _ => Dispatches::one("reduce_backward_max", (p.outer * p.inner).div_ceil(256)),
         },
     }),
-    ptx: None,
+    ptx: Some(Ptx { source: include_str!("../ptx/reduce_backward.ptx"), dispatches }),
     cost: |p| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * inner * (1 + len * u64::from(1 + p.kind)) }
     },
 };
+
+/// Of a maximum first the rows where it stands, one number for an element of y.
+fn dispatches(p: &Params) -> Dispatches {
+    let elements = p.outer * p.len * p.inner;
+    let (entry, blocks) = match p.inner.is_multiple_of(4) || p.inner == 1 && p.len.is_multiple_of(4) {
+        true => ("reduce_backward_fours", elements.div_ceil(1024)),
+        false => ("reduce_backward", elements.div_ceil(256)),
+    };
+    if p.kind != MAX {
+        return Dispatches::one(entry, blocks);
+    }
+    Dispatches::with_scratch(1, (p.outer * p.inner) as usize)
+        .then("reduce_backward_first", teams(p.outer, p.len, p.inner).0)
+        .then(entry, blocks)
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y, dy, dx) = (buffers.read::<T>(), buffers.read::<T>(), buffers.read::<T>(), buffers.write::<T>());

@@ -3,7 +3,7 @@
 //! Shapes: all `[len]`. Bound by memory: 16 bytes an element.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -27,7 +27,10 @@ pub static SELECT: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/select.wgsl"),
         dispatches: |p, _| Dispatches::one("select_elements", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/select.ptx"),
+        dispatches: |p| Dispatches::one("select", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };
 
@@ -40,7 +43,10 @@ pub static SELECT_BACKWARD: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/select_backward.wgsl"),
         dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
     }),
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/select_backward.ptx"),
+        dispatches: |p| Dispatches::one("select_backward", p.len.div_ceil(1024)),
+    }),
     cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };
 
