@@ -53,18 +53,19 @@ fn dispatches(p: &Params) -> Dispatches {
     }
 }
 
-/// The same, with tiles of whole fours where both their axes and all rows of x are.
+/// The same, but without tiles where lines of y are short, and with tiles of whole fours where all lines are.
 fn ptx_dispatches(p: &Params) -> Dispatches {
-    let mut launch = dispatches(p);
-    let aligned = |stride: &u32| *stride == 1 || stride.is_multiple_of(4);
-    let whole = |unit: usize| [p.dims[unit], p.dims[LAST]].iter().all(|length| length.is_multiple_of(4));
-    for (entry, _) in &mut launch.steps {
-        let unit = p.strides.iter().rposition(|stride| *stride == 1);
-        if *entry == "permute_tiles" && unit.is_some_and(whole) && p.strides.iter().all(aligned) {
-            *entry = "permute_tile_fours";
+    let whole = |n: &u32| n.is_multiple_of(4);
+    let unit = p.strides.iter().rposition(|stride| *stride == 1).unwrap_or(LAST);
+    match dispatches(p).steps[..] {
+        [("permute_tiles", blocks)] if p.dims[LAST] > 8 => {
+            let aligned = [p.dims[unit], p.dims[LAST]].iter().all(whole)
+                && p.strides.iter().all(|stride| *stride == 1 || whole(stride));
+            Dispatches::one(if aligned { "permute_tile_fours" } else { "permute_tiles" }, blocks)
         }
+        [("permute_fours", blocks)] => Dispatches::one("permute_fours", blocks),
+        _ => Dispatches::one("permute", p.len.div_ceil(1024)),
     }
-    launch
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

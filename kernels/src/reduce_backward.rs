@@ -29,11 +29,11 @@ pub static REDUCE_BACKWARD: Kernel<Params> = Kernel {
 
 /// Of a maximum first the rows where it stands, one number for an element of y.
 fn dispatches(p: &Params) -> Dispatches {
-    let elements = p.outer * p.len * p.inner;
-    let (entry, blocks) = match p.inner.is_multiple_of(4) || p.inner == 1 && p.len.is_multiple_of(4) {
-        true => ("reduce_backward_fours", elements.div_ceil(1024)),
-        false => ("reduce_backward", elements.div_ceil(256)),
+    let entry = match p.inner.is_multiple_of(4) || p.inner == 1 && p.len.is_multiple_of(4) {
+        true => "reduce_backward_fours",
+        false => "reduce_backward",
     };
+    let blocks = (p.outer * p.len * p.inner).div_ceil(1024);
     if p.kind != MAX {
         return Dispatches::one(entry, blocks);
     }
