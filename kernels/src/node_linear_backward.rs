@@ -47,13 +47,12 @@ fn dispatches(p: &Params) -> Dispatches {
     let (rows, columns) = (p.channels.div_ceil(SIDE), p.out.div_ceil(SIDE));
     let tiles = rows * columns;
     let parts = (512 / tiles.max(1)).clamp(1, p.nodes.max(1));
-    let pool = (p.prototypes * p.channels * p.out) as usize;
-    let e = (p.nodes * p.prototypes) as usize;
-    // dpool of every part, then de of every tile.
-    Dispatches::with_scratch(parts, pool + (tiles as usize * e).div_ceil(parts as usize))
+    // dpool of every part by tiles, then de of every tile by warps.
+    let (tile, e) = ((p.prototypes * SIDE * SIDE) as usize, (4 * p.nodes * p.prototypes) as usize);
+    Dispatches::with_scratch(parts, tiles as usize * (tile + e.div_ceil(parts as usize)))
         .then("node_linear_backward", p.nodes * rows)
-        .then("node_linear_backward_weights", parts * tiles * p.prototypes.div_ceil(8))
-        .then("node_linear_backward_sum", ((pool + e) as u32).div_ceil(256))
+        .then("node_linear_backward_weights", parts * tiles)
+        .then("node_linear_backward_sum", (p.prototypes * (p.channels * p.out + p.nodes)).div_ceil(256))
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
