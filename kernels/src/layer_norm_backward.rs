@@ -34,7 +34,8 @@ pub static LAYER_NORM_BACKWARD: Kernel<Params> = Kernel {
 
 /// Rows by parts, each with its own sums of dgamma and dbeta, which are then added.
 fn dispatches(p: &Params) -> Dispatches {
-    let of_a_block = rows_of_a_block(p.channels);
+    // Registers for one four a thread, so that many rows are on their way at a time.
+    let of_a_block = rows_of_a_block(p.channels).filter(|_| p.channels <= 128);
     let parts = p.rows.div_ceil(8 * of_a_block.unwrap_or(8)).clamp(1, 512);
     let scratch = Dispatches::with_scratch(parts, 2 * p.channels as usize);
     let rows = match of_a_block {
