@@ -6,7 +6,7 @@
 //! Bound by FMA throughput above about 100 in every dimension, by memory below.
 
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -39,7 +39,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     buffers: &[("a", Access::Read), ("b", Access::Read), ("bias", Access::Read), ("c", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Some(Wgsl { source: include_str!("../../shaders/gemm.wgsl"), dispatches }),
-    ptx: None,
+    ptx: Some(Ptx { source: include_str!("../ptx/gemm.ptx"), dispatches: launches }),
     cost: |p| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };
@@ -63,6 +63,17 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         (_, fours) => Dispatches::with_scratch(parts, (tiles * TILE * TILE) as usize)
             .then("gemm_parts", tiles * parts)
             .then(if fours { "gemm_sum" } else { "gemm_sum_each" }, tiles * TILE * TILE / 1024),
+    }
+}
+
+/// One entry point for any n and any part of the terms, and the sums of the parts.
+fn launches(p: &Params) -> Dispatches {
+    let tiles = p.batch * p.m.div_ceil(TILE) * p.n.div_ceil(TILE);
+    match (p.k / 256).clamp(1, 512u32.div_ceil(tiles.max(1))) {
+        1 => Dispatches::one("gemm", tiles),
+        parts => Dispatches::with_scratch(parts, (tiles * TILE * TILE) as usize)
+            .then("gemm", tiles * parts)
+            .then("gemm_sum", tiles * TILE * TILE / 1024),
     }
 }
 

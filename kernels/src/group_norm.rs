@@ -6,7 +6,8 @@
 //! mean costs no digits. A second pass writes y. Bound by memory: 12 bytes an element, 8 where a sample fits the
 //! last-level cache.
 
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
+use crate::wgsl::Dispatches;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -42,12 +43,26 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
-    ptx: None,
+    ptx: Some(Ptx { source: include_str!("../ptx/group_norm.ptx"), dispatches }),
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }
     },
 };
+
+/// Moments of a group over parts of the nodes, about 4096 numbers each; of all nodes; y.
+fn dispatches(p: &Params) -> Dispatches {
+    let (groups, width) = (p.batch * p.groups, p.channels / p.groups.max(1));
+    let len = p.batch * p.nodes * p.channels;
+    let parts = (p.nodes * width).div_ceil(4096).max(1);
+    let moments = Dispatches::with_scratch(parts, 2 * groups as usize)
+        .then("group_norm_parts", groups * parts)
+        .then("group_norm_moments", groups.div_ceil(8));
+    match width % 4 {
+        0 => moments.then("group_norm", (len / 4).div_ceil(256)),
+        _ => moments.then("group_norm_each", len.div_ceil(256)),
+    }
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [x, gamma, beta] = std::array::from_fn(|_| buffers.read::<T>());

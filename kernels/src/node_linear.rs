@@ -6,7 +6,8 @@
 //! the samples of one node lie far apart. Bound by the products.
 
 use crate::gemm_tile::product;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::wgsl::Dispatches;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -18,6 +19,9 @@ pub(crate) const BLOCK: usize = 64;
 const TASK: usize = 64;
 /// Most tasks, which bounds the memory for their partial gradients.
 const MOST_TASKS: usize = 64;
+
+/// Channels of a tile of a node's weight, in each direction, on NVIDIA GPUs.
+pub(crate) const SIDE: u32 = 32;
 
 /// Parameters of [`NODE_LINEAR`] and of its gradient.
 #[repr(C)]
@@ -53,7 +57,10 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("e", Access::Read), ("pool", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: None,
-    ptx: None,
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/node_linear.ptx"),
+        dispatches: |p| Dispatches::one("node_linear", p.nodes * p.out.div_ceil(SIDE)),
+    }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (b + k), bytes: 4 * (b * n * (c + o) + n * k + k * c * o) }
