@@ -62,6 +62,14 @@ impl Device {
         }
     }
 
+    /// The name by which the device is asked for, and which GPU it is.
+    pub fn description(&self) -> String {
+        match self {
+            Device::Cpu(_) => self.name().to_owned(),
+            Device::Wgpu(gpu) => format!("{}, {}", self.name(), gpu.adapter().label()),
+        }
+    }
+
     /// Whether it is a GPU that the processor only imitates.
     pub fn is_software_gpu(&self) -> bool {
         matches!(self, Device::Wgpu(gpu) if gpu.adapter().software)
