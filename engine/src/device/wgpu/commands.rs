@@ -190,6 +190,11 @@ impl Commands {
         }
     }
 
+    /// An error when the device is lost or refused something.
+    pub(super) fn check(&self) -> Result<()> {
+        self.faults.check()
+    }
+
     /// Gives the device up.
     pub(super) fn lose(&mut self) {
         self.device.destroy();

@@ -141,6 +141,7 @@ impl Wgpu {
         // An absent buffer is bound to any piece.
         let any = places.iter().flatten().map(|(piece, _)| *piece).next().unwrap_or(0);
         let (commands, pipelines) = &mut *self.gpu.lock();
+        commands.check()?;
         let slot = commands.stage(&slot);
         for (entry, groups) in dispatches.steps.iter().filter(|(_, groups)| *groups > 0) {
             let pipeline = pipelines.pipeline(kernel, entry, commands)?;
