@@ -1,4 +1,4 @@
-// gate_backward: dg = dy tanh(h) sigmoid'(g) and dh = dy sigmoid(g) tanh'(h), where g and h are the halves of a row of x.
+// gate_backward: dg = dy tanh(h) sigmoid'(g), dh = dy sigmoid(g) tanh'(h), g and h the halves of a row of x.
 //
 // shapes   x, dx [rows, 2c], dy [rows, c]
 // launch   one invocation for four neighbouring elements of dy where c is a multiple of four, else for one; 256 a

@@ -160,10 +160,8 @@ fn load(place: Place) -> Held {
 }
 
 fn four(place: Place, i: u32) -> vec4<f32> {
-    if is_inside(place, 4u * i) {
-        return x[p.x / 4u + place.row * (p.channels / 4u) + i];
-    }
-    return vec4(0.0);
+    let at = (p.x + row_start(place)) / 4u + min(i, p.channels / 4u - 1u);
+    return select(vec4(0.0), x[at], is_inside(place, 4u * i));
 }
 
 fn load_each(place: Place) -> Held {
@@ -176,10 +174,8 @@ fn load_each(place: Place) -> Held {
 }
 
 fn one(place: Place, i: u32) -> f32 {
-    if is_inside(place, i) {
-        return x_each[p.x + place.row * p.channels + i];
-    }
-    return 0.0;
+    let at = p.x + row_start(place) + min(i, p.channels - 1u);
+    return select(0.0, x_each[at], is_inside(place, i));
 }
 
 // Distances from the mean, 0 past the end of a row.
@@ -213,7 +209,7 @@ fn store(place: Place, away: Held, factor: f32) {
 
 fn store_four(place: Place, i: u32, value: vec4<f32>) {
     if is_inside(place, 4u * i) {
-        y[p.y / 4u + place.row * (p.channels / 4u) + i] = fma(value, gamma[p.gamma / 4u + i], beta[p.beta / 4u + i]);
+        y[(p.y + row_start(place)) / 4u + i] = fma(value, gamma[p.gamma / 4u + i], beta[p.beta / 4u + i]);
     }
 }
 
@@ -232,12 +228,17 @@ fn store_each(place: Place, away: Held, factor: f32) {
 
 fn store_one(place: Place, i: u32, value: f32) {
     if is_inside(place, i) {
-        y_each[p.y + place.row * p.channels + i] = fma(value, gamma_each[p.gamma + i], beta_each[p.beta + i]);
+        y_each[p.y + row_start(place) + i] = fma(value, gamma_each[p.gamma + i], beta_each[p.beta + i]);
     }
 }
 
 fn is_inside(place: Place, i: u32) -> bool {
     return place.row < p.rows && i < p.channels;
+}
+
+// Within the tensor for any place, so that loads need no branch.
+fn row_start(place: Place) -> u32 {
+    return min(place.row, p.rows - 1u) * p.channels;
 }
 
 fn sum(row: Held) -> f32 {

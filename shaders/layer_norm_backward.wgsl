@@ -1,7 +1,7 @@
 // layer_norm_backward: with h = (x - mean) rstd and g = dy gamma, dx = rstd (g - mean_c(g) - h mean_c(g h)),
 // dgamma = sum_rows dy h, dbeta = sum_rows dy.
 //
-// shapes   x, dy, dx [rows, c], gamma, dgamma, dbeta [c], mean, rstd [rows], scratch [parts, 2, c]: dgamma, dbeta
+// shapes   x, dy, dx [rows, c], gamma, dgamma, dbeta [c], mean, rstd [rows]; scratch [parts, 2, c]: dgamma, dbeta
 // launch   stage 1: `parts` workgroups of 256 in teams of a power of two, each over a run of rows of its own; a team has
 //          a row of up to eight numbers an invocation (c <= 2048). Longer rows: a workgroup for dx of a row, then one
 //          for 256 columns and a run of rows. Stage 2: a workgroup for 32 columns of the scratch memory
@@ -306,8 +306,8 @@ fn normalise(place: Place, held: ptr<function, Held>) {
 }
 
 fn four_x(place: Place, i: u32) -> vec4<f32> {
-    let at = row_start(place) / 4u + min(i, p.channels / 4u - 1u);
-    return select(vec4(0.0), x[p.x / 4u + at], is_inside(place, 4u * i));
+    let at = (p.x + row_start(place)) / 4u + min(i, p.channels / 4u - 1u);
+    return select(vec4(0.0), x[at], is_inside(place, 4u * i));
 }
 
 fn ones_x(place: Place, i: u32) -> vec4<f32> {
@@ -316,13 +316,13 @@ fn ones_x(place: Place, i: u32) -> vec4<f32> {
 }
 
 fn one_x(place: Place, i: u32) -> f32 {
-    let at = row_start(place) + min(i, p.channels - 1u);
-    return select(0.0, x_each[p.x + at], is_inside(place, i));
+    let at = p.x + row_start(place) + min(i, p.channels - 1u);
+    return select(0.0, x_each[at], is_inside(place, i));
 }
 
 fn four_dy(place: Place, i: u32) -> vec4<f32> {
-    let at = row_start(place) / 4u + min(i, p.channels / 4u - 1u);
-    return select(vec4(0.0), dy[p.dy / 4u + at], is_inside(place, 4u * i));
+    let at = (p.dy + row_start(place)) / 4u + min(i, p.channels / 4u - 1u);
+    return select(vec4(0.0), dy[at], is_inside(place, 4u * i));
 }
 
 fn ones_dy(place: Place, i: u32) -> vec4<f32> {
@@ -331,8 +331,8 @@ fn ones_dy(place: Place, i: u32) -> vec4<f32> {
 }
 
 fn one_dy(place: Place, i: u32) -> f32 {
-    let at = row_start(place) + min(i, p.channels - 1u);
-    return select(0.0, dy_each[p.dy + at], is_inside(place, i));
+    let at = p.dy + row_start(place) + min(i, p.channels - 1u);
+    return select(0.0, dy_each[at], is_inside(place, i));
 }
 
 fn is_inside(place: Place, i: u32) -> bool {
@@ -369,7 +369,7 @@ fn gradient(held: Held, scale: Eight, means: vec2<f32>) -> Eight {
 }
 
 fn store(place: Place, value: Eight) {
-    let at = p.dx / 4u + place.row * (p.channels / 4u) + place.member;
+    let at = (p.dx + row_start(place)) / 4u + place.member;
     if is_inside(place, 4u * place.member) {
         dx[at] = value.a;
     }
@@ -386,7 +386,7 @@ fn store_each(place: Place, value: Eight) {
 // Within a row numbers end once: returns rather than branches side by side.
 fn store_ones(place: Place, i: u32, value: vec4<f32>) {
     let n = team();
-    let at = p.dx + place.row * p.channels + i;
+    let at = p.dx + row_start(place) + i;
     if !is_inside(place, i) {
         return;
     }

@@ -140,10 +140,8 @@ fn load(place: Place) -> Held {
 }
 
 fn four(place: Place, i: u32) -> vec4<f32> {
-    if place.row < p.rows && 4u * i < p.channels {
-        return x[p.x / 4u + place.row * (p.channels / 4u) + i];
-    }
-    return vec4(LOWEST);
+    let at = (p.x + row_start(place)) / 4u + min(i, p.channels / 4u - 1u);
+    return select(vec4(LOWEST), x[at], is_inside(place, 4u * i));
 }
 
 fn load_each(place: Place) -> Held {
@@ -156,10 +154,8 @@ fn load_each(place: Place) -> Held {
 }
 
 fn one(place: Place, i: u32) -> f32 {
-    if place.row < p.rows && i < p.channels {
-        return x_each[p.x + place.row * p.channels + i];
-    }
-    return LOWEST;
+    let at = p.x + row_start(place) + min(i, p.channels - 1u);
+    return select(LOWEST, x_each[at], is_inside(place, i));
 }
 
 fn store(place: Place, e: Held, factor: f32) {
@@ -168,8 +164,8 @@ fn store(place: Place, e: Held, factor: f32) {
 }
 
 fn store_four(place: Place, i: u32, value: vec4<f32>) {
-    if place.row < p.rows && 4u * i < p.channels {
-        y[p.y / 4u + place.row * (p.channels / 4u) + i] = value;
+    if is_inside(place, 4u * i) {
+        y[(p.y + row_start(place)) / 4u + i] = value;
     }
 }
 
@@ -187,9 +183,18 @@ fn store_each(place: Place, e: Held, factor: f32) {
 }
 
 fn store_one(place: Place, i: u32, value: f32) {
-    if place.row < p.rows && i < p.channels {
-        y_each[p.y + place.row * p.channels + i] = value;
+    if is_inside(place, i) {
+        y_each[p.y + row_start(place) + i] = value;
     }
+}
+
+fn is_inside(place: Place, i: u32) -> bool {
+    return place.row < p.rows && i < p.channels;
+}
+
+// Within the tensor for any place, so that loads need no branch.
+fn row_start(place: Place) -> u32 {
+    return min(place.row, p.rows - 1u) * p.channels;
 }
 
 fn exponentials(row: Held, most: f32) -> Held {

@@ -125,53 +125,53 @@ fn place_of(index: u32, lane: u32) -> Place {
 }
 
 fn load(place: Place) -> Held {
-    let i = row_start(place) / 4u + place.member;
-    let n = team();
-    var held = Held();
-    if is_inside(place, 4u * place.member) {
-        held.y[0] = y[p.y / 4u + i];
-        held.dy[0] = dy[p.dy / 4u + i];
-    }
-    if is_inside(place, 4u * (place.member + n)) {
-        held.y[1] = y[p.y / 4u + i + n];
-        held.dy[1] = dy[p.dy / 4u + i + n];
-    }
-    return held;
+    let i = place.member;
+    return Held(
+        array(four_y(place, i), four_y(place, i + team())),
+        array(four_dy(place, i), four_dy(place, i + team())),
+    );
 }
 
 fn load_each(place: Place) -> Held {
+    let i = place.member;
     return Held(
-        array(four_y(place, place.member), four_y(place, place.member + 4u * team())),
-        array(four_dy(place, place.member), four_dy(place, place.member + 4u * team())),
+        array(ones_y(place, i), ones_y(place, i + 4u * team())),
+        array(ones_dy(place, i), ones_dy(place, i + 4u * team())),
     );
 }
 
 fn four_y(place: Place, i: u32) -> vec4<f32> {
+    let at = (p.y + row_start(place)) / 4u + min(i, p.channels / 4u - 1u);
+    return select(vec4(0.0), y[at], is_inside(place, 4u * i));
+}
+
+fn ones_y(place: Place, i: u32) -> vec4<f32> {
     let n = team();
     return vec4(one_y(place, i), one_y(place, i + n), one_y(place, i + 2u * n), one_y(place, i + 3u * n));
 }
 
 fn one_y(place: Place, i: u32) -> f32 {
-    if is_inside(place, i) {
-        return y_each[p.y + row_start(place) + i];
-    }
-    return 0.0;
+    let at = p.y + row_start(place) + min(i, p.channels - 1u);
+    return select(0.0, y_each[at], is_inside(place, i));
 }
 
 fn four_dy(place: Place, i: u32) -> vec4<f32> {
+    let at = (p.dy + row_start(place)) / 4u + min(i, p.channels / 4u - 1u);
+    return select(vec4(0.0), dy[at], is_inside(place, 4u * i));
+}
+
+fn ones_dy(place: Place, i: u32) -> vec4<f32> {
     let n = team();
     return vec4(one_dy(place, i), one_dy(place, i + n), one_dy(place, i + 2u * n), one_dy(place, i + 3u * n));
 }
 
 fn one_dy(place: Place, i: u32) -> f32 {
-    if is_inside(place, i) {
-        return dy_each[p.dy + row_start(place) + i];
-    }
-    return 0.0;
+    let at = p.dy + row_start(place) + min(i, p.channels - 1u);
+    return select(0.0, dy_each[at], is_inside(place, i));
 }
 
 fn store(place: Place, row: Held, sum: f32) {
-    let i = p.dx / 4u + row_start(place) / 4u + place.member;
+    let i = (p.dx + row_start(place)) / 4u + place.member;
     if is_inside(place, 4u * place.member) {
         dx[i] = row.y[0] * (row.dy[0] - sum);
     }
@@ -181,11 +181,11 @@ fn store(place: Place, row: Held, sum: f32) {
 }
 
 fn store_each(place: Place, row: Held, sum: f32) {
-    store_four(place, place.member, row.y[0] * (row.dy[0] - sum));
-    store_four(place, place.member + 4u * team(), row.y[1] * (row.dy[1] - sum));
+    store_ones(place, place.member, row.y[0] * (row.dy[0] - sum));
+    store_ones(place, place.member + 4u * team(), row.y[1] * (row.dy[1] - sum));
 }
 
-fn store_four(place: Place, i: u32, value: vec4<f32>) {
+fn store_ones(place: Place, i: u32, value: vec4<f32>) {
     let n = team();
     store_one(place, i, value.x);
     store_one(place, i + n, value.y);
@@ -203,8 +203,9 @@ fn is_inside(place: Place, i: u32) -> bool {
     return place.row < p.rows && i < p.channels;
 }
 
+// Within the tensor for any place, so that loads need no branch.
 fn row_start(place: Place) -> u32 {
-    return place.row * p.channels;
+    return min(place.row, p.rows - 1u) * p.channels;
 }
 
 fn product(row: Held) -> f32 {
