@@ -177,9 +177,12 @@ fn group_norm_statistics(
         return;
     }
     let count = f32(p.nodes) * f32(p.channels / p.groups);
-    let middle = first_mean(index) + total(lane, offsets(index, lane)) / count;
+    let origin = scratch_each[moment_of(index, 0u).mean];
+    let middle = origin + total(lane, offsets(index, lane, origin)) / count;
     let variance = total(lane, squares_about(index, lane, middle)) / count;
-    store_statistics(lane, index, middle, variance);
+    if lane == 0u {
+        store_group(index, middle, variance);
+    }
 }
 
 @compute @workgroup_size(256)
@@ -195,10 +198,12 @@ fn group_norm_statistics_subgroups(
         return;
     }
     let count = f32(p.nodes) * f32(p.channels / p.groups);
-    let shift = total_by_subgroups(subgroup, subgroups, offsets(index, lane));
-    let middle = first_mean(index) + shift / count;
+    let origin = scratch_each[moment_of(index, 0u).mean];
+    let middle = origin + total_by_subgroups(subgroup, subgroups, offsets(index, lane, origin)) / count;
     let variance = total_by_subgroups(subgroup, subgroups, squares_about(index, lane, middle)) / count;
-    store_statistics(lane, index, middle, variance);
+    if lane == 0u {
+        store_group(index, middle, variance);
+    }
 }
 
 // Columns of four channels.
@@ -251,25 +256,15 @@ fn place_of(index: u32, lane: u32) -> Place {
 }
 
 fn load(place: Place) -> Held {
-    let node = place.node;
+    let i = place.node;
     let n = rows();
-    return Held(
-        x_four(place, node),
-        x_four(place, node + n),
-        x_four(place, node + 2u * n),
-        x_four(place, node + 3u * n),
-    );
+    return Held(x_four(place, i), x_four(place, i + n), x_four(place, i + 2u * n), x_four(place, i + 3u * n));
 }
 
 fn load_each(place: Place) -> Held {
-    let node = place.node;
+    let i = place.node;
     let n = rows();
-    return Held(
-        x_ones(place, node),
-        x_ones(place, node + n),
-        x_ones(place, node + 2u * n),
-        x_ones(place, node + 3u * n),
-    );
+    return Held(x_ones(place, i), x_ones(place, i + n), x_ones(place, i + 2u * n), x_ones(place, i + 3u * n));
 }
 
 fn x_four(place: Place, node: u32) -> vec4<f32> {
@@ -278,14 +273,9 @@ fn x_four(place: Place, node: u32) -> vec4<f32> {
 }
 
 fn x_ones(place: Place, node: u32) -> vec4<f32> {
-    let i = channels_of(place.column);
-    let first = vec2(x_one(place, node, i.x), x_one(place, node, i.y));
-    return vec4(first, x_one(place, node, i.z), x_one(place, node, i.w));
-}
-
-fn x_one(place: Place, node: u32, channel: u32) -> f32 {
-    let at = p.x + node_start(place, node) + min(channel, p.channels - 1u);
-    return select(0.0, x_each[at], is_inside(place, node) && channel < p.channels);
+    let i = p.x + node_start(place, node) + channels_within(place);
+    let inside = (channels_of(place.column) < vec4(p.channels)) & vec4(is_inside(place, node));
+    return select(vec4(0.0), vec4(x_each[i.x], x_each[i.y], x_each[i.z], x_each[i.w]), inside);
 }
 
 // The moments of a workgroup's nodes, for each column in all of its rows.
@@ -349,15 +339,8 @@ fn store_group(index: u32, middle: f32, variance: f32) {
     rstd[p.rstd + index] = inverseSqrt(variance + p.eps);
 }
 
-fn store_statistics(lane: u32, index: u32, middle: f32, variance: f32) {
-    if lane == 0u {
-        store_group(index, middle, variance);
-    }
-}
-
-// An invocation's share of the distances from the first mean of a group, each for all nodes of its chunk.
-fn offsets(index: u32, lane: u32) -> f32 {
-    let origin = first_mean(index);
+// An invocation's share of the distances from a first mean of the group, each for all nodes of its chunk.
+fn offsets(index: u32, lane: u32, origin: f32) -> f32 {
     var sum = 0.0;
     for (var i = lane; i < chunks() * (p.channels / p.groups); i += 256u) {
         let moment = moment_of(index, i);
@@ -375,10 +358,6 @@ fn squares_about(index: u32, lane: u32, middle: f32) -> f32 {
         sum += fma(moment.count * offset, offset, scratch_each[moment.mean + 4u * columns()]);
     }
     return sum;
-}
-
-fn first_mean(index: u32) -> f32 {
-    return scratch_each[moment_of(index, 0u).mean];
 }
 
 // Where the mean of a channel over a chunk of nodes lies, and the number of these.
@@ -403,23 +382,17 @@ struct Affine {
 }
 
 fn affine(place: Place) -> Affine {
-    let i = min(channels_of(place.column), vec4(p.channels - 1u));
+    let i = channels_within(place);
     let of_group = place.sample * p.groups + i / (p.channels / p.groups);
-    let at = p.mean + of_group;
-    let over = p.rstd + of_group;
+    let m = p.mean + of_group;
+    let r = p.rstd + of_group;
+    let g = p.gamma + i;
+    let b = p.beta + i;
     return Affine(
-        vec4(mean[at.x], mean[at.y], mean[at.z], mean[at.w]),
-        vec4(rstd[over.x], rstd[over.y], rstd[over.z], rstd[over.w]) * gammas(p.gamma + i),
-        betas(p.beta + i),
+        vec4(mean[m.x], mean[m.y], mean[m.z], mean[m.w]),
+        vec4(rstd[r.x], rstd[r.y], rstd[r.z], rstd[r.w]) * vec4(gamma[g.x], gamma[g.y], gamma[g.z], gamma[g.w]),
+        vec4(beta[b.x], beta[b.y], beta[b.z], beta[b.w]),
     );
-}
-
-fn gammas(at: vec4<u32>) -> vec4<f32> {
-    return vec4(gamma[at.x], gamma[at.y], gamma[at.z], gamma[at.w]);
-}
-
-fn betas(at: vec4<u32>) -> vec4<f32> {
-    return vec4(beta[at.x], beta[at.y], beta[at.z], beta[at.w]);
 }
 
 fn store(place: Place, held: Held) {
@@ -466,7 +439,11 @@ fn is_inside(place: Place, node: u32) -> bool {
     return place.inside && node < p.nodes;
 }
 
-// Within the tensor for any node, so that loads need no branch.
+// Within the tensor for any place, so that loads need no branch.
+fn channels_within(place: Place) -> vec4<u32> {
+    return min(channels_of(place.column), vec4(p.channels - 1u));
+}
+
 fn node_start(place: Place, node: u32) -> u32 {
     return (place.sample * p.nodes + min(node, p.nodes - 1u)) * p.channels;
 }

@@ -196,31 +196,7 @@ fn group_norm_backward_groups(
     }
 }
 
-@compute @workgroup_size(256)
-fn group_norm_backward_groups_subgroups(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
-) {
-    let index = group.y * grid.x + group.x;
-    if index >= p.batch * p.groups {
-        return;
-    }
-    // Every invocation of a subgroup has the same sums.
-    sums[subgroup] = subgroupAdd(group_sums(index, lane));
-    workgroupBarrier();
-    if lane == 0u {
-        var all = sums[0];
-        for (var i = 1u; i < subgroups; i++) {
-            all += sums[i];
-        }
-        store_group(index, all);
-    }
-}
-
-// dgamma and dbeta: the sums of all chunks for 32 places, every eighth chunk an invocation.
+// dbeta, then dgamma: the sums of all chunks for 32 of their channels, every eighth chunk an invocation.
 @compute @workgroup_size(256)
 fn group_norm_backward_channels(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -228,7 +204,6 @@ fn group_norm_backward_channels(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = (group.y * grid.x + group.x) * 32u + lane % 32u;
-    // Sums of dy, then of dy h.
     let channel = index % p.channels;
     let at = p.scratch + select(0u, 4u * columns(), index >= p.channels) + slot(channel);
     var sum = 0.0;
@@ -303,31 +278,19 @@ fn place_of(index: u32, lane: u32) -> Place {
 fn load(place: Place) -> Held {
     let i = place.node;
     let n = rows();
+    let x = Four(x_four(place, i), x_four(place, i + n), x_four(place, i + 2u * n), x_four(place, i + 3u * n));
+    let dy = Four(dy_four(place, i), dy_four(place, i + n), dy_four(place, i + 2u * n), dy_four(place, i + 3u * n));
     let middle = means(place);
-    return Held(
-        Four(
-            x_four(place, i) - middle,
-            x_four(place, i + n) - middle,
-            x_four(place, i + 2u * n) - middle,
-            x_four(place, i + 3u * n) - middle,
-        ),
-        Four(dy_four(place, i), dy_four(place, i + n), dy_four(place, i + 2u * n), dy_four(place, i + 3u * n)),
-    );
+    return Held(Four(x.a - middle, x.b - middle, x.c - middle, x.d - middle), dy);
 }
 
 fn load_each(place: Place) -> Held {
     let i = place.node;
     let n = rows();
+    let x = Four(x_ones(place, i), x_ones(place, i + n), x_ones(place, i + 2u * n), x_ones(place, i + 3u * n));
+    let dy = Four(dy_ones(place, i), dy_ones(place, i + n), dy_ones(place, i + 2u * n), dy_ones(place, i + 3u * n));
     let middle = means(place);
-    return Held(
-        Four(
-            x_ones(place, i) - middle,
-            x_ones(place, i + n) - middle,
-            x_ones(place, i + 2u * n) - middle,
-            x_ones(place, i + 3u * n) - middle,
-        ),
-        Four(dy_ones(place, i), dy_ones(place, i + n), dy_ones(place, i + 2u * n), dy_ones(place, i + 3u * n)),
-    );
+    return Held(Four(x.a - middle, x.b - middle, x.c - middle, x.d - middle), dy);
 }
 
 fn x_four(place: Place, node: u32) -> vec4<f32> {
@@ -336,14 +299,9 @@ fn x_four(place: Place, node: u32) -> vec4<f32> {
 }
 
 fn x_ones(place: Place, node: u32) -> vec4<f32> {
-    let i = channels_of(place.column);
-    let first = vec2(x_one(place, node, i.x), x_one(place, node, i.y));
-    return vec4(first, x_one(place, node, i.z), x_one(place, node, i.w));
-}
-
-fn x_one(place: Place, node: u32, channel: u32) -> f32 {
-    let at = p.x + node_start(place, node) + min(channel, p.channels - 1u);
-    return select(0.0, x_each[at], is_inside(place, node) && channel < p.channels);
+    let i = p.x + node_start(place, node) + channels_within(place);
+    let inside = (channels_of(place.column) < vec4(p.channels)) & vec4(is_inside(place, node));
+    return select(vec4(0.0), vec4(x_each[i.x], x_each[i.y], x_each[i.z], x_each[i.w]), inside);
 }
 
 fn dy_four(place: Place, node: u32) -> vec4<f32> {
@@ -352,14 +310,9 @@ fn dy_four(place: Place, node: u32) -> vec4<f32> {
 }
 
 fn dy_ones(place: Place, node: u32) -> vec4<f32> {
-    let i = channels_of(place.column);
-    let first = vec2(dy_one(place, node, i.x), dy_one(place, node, i.y));
-    return vec4(first, dy_one(place, node, i.z), dy_one(place, node, i.w));
-}
-
-fn dy_one(place: Place, node: u32, channel: u32) -> f32 {
-    let at = p.dy + node_start(place, node) + min(channel, p.channels - 1u);
-    return select(0.0, dy_each[at], is_inside(place, node) && channel < p.channels);
+    let i = p.dy + node_start(place, node) + channels_within(place);
+    let inside = (channels_of(place.column) < vec4(p.channels)) & vec4(is_inside(place, node));
+    return select(vec4(0.0), vec4(dy_each[i.x], dy_each[i.y], dy_each[i.z], dy_each[i.w]), inside);
 }
 
 // The sums of a workgroup's nodes, for each column in all of its rows; dy is 0 where there is none.
@@ -413,9 +366,9 @@ fn group_sums(index: u32, lane: u32) -> vec2<f32> {
 }
 
 fn store_group(index: u32, all: vec2<f32>) {
-    let means = all / (f32(p.nodes) * f32(p.channels / p.groups));
-    scratch[groups_at() + 2u * index] = means.x;
-    scratch[groups_at() + 2u * index + 1u] = means.y * rstd[p.rstd + index];
+    let shares = all / (f32(p.nodes) * f32(p.channels / p.groups));
+    scratch[groups_at() + 2u * index] = shares.x;
+    scratch[groups_at() + 2u * index + 1u] = shares.y * rstd[p.rstd + index];
 }
 
 // Where the sums of the groups begin.
@@ -425,7 +378,7 @@ fn groups_at() -> u32 {
 
 // The groups of a column's channels.
 fn groups_of(place: Place) -> vec4<u32> {
-    return place.sample * p.groups + min(channels_of(place.column), vec4(p.channels - 1u)) / (p.channels / p.groups);
+    return place.sample * p.groups + channels_within(place) / (p.channels / p.groups);
 }
 
 fn means(place: Place) -> vec4<f32> {
@@ -438,11 +391,6 @@ fn rstds(place: Place) -> vec4<f32> {
     return vec4(rstd[at.x], rstd[at.y], rstd[at.z], rstd[at.w]);
 }
 
-fn gammas(place: Place) -> vec4<f32> {
-    let at = p.gamma + min(channels_of(place.column), vec4(p.channels - 1u));
-    return vec4(gamma[at.x], gamma[at.y], gamma[at.z], gamma[at.w]);
-}
-
 // The first or the second sums of the groups of a column's channels.
 fn of_groups(place: Place, which: u32) -> vec4<f32> {
     let at = groups_at() + 2u * groups_of(place) + which;
@@ -451,7 +399,8 @@ fn of_groups(place: Place, which: u32) -> vec4<f32> {
 
 fn gradient(place: Place, held: Held) -> Four {
     let over = rstds(place);
-    let scale = gammas(place);
+    let at = p.gamma + channels_within(place);
+    let scale = vec4(gamma[at.x], gamma[at.y], gamma[at.z], gamma[at.w]);
     let shift = of_groups(place, 0u);
     let slope = of_groups(place, 1u);
     return Four(
@@ -504,7 +453,11 @@ fn is_inside(place: Place, node: u32) -> bool {
     return place.inside && node < p.nodes;
 }
 
-// Within the tensor for any node, so that loads need no branch.
+// Within the tensor for any place, so that loads need no branch.
+fn channels_within(place: Place) -> vec4<u32> {
+    return min(channels_of(place.column), vec4(p.channels - 1u));
+}
+
 fn node_start(place: Place, node: u32) -> u32 {
     return (place.sample * p.nodes + min(node, p.nodes - 1u)) * p.channels;
 }

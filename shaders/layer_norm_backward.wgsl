@@ -2,7 +2,7 @@
 // dgamma = sum_rows dy h, dbeta = sum_rows dy.
 //
 // shapes   x, dy, dx [rows, c], gamma, dgamma, dbeta [c], mean, rstd [rows]; scratch [parts, 2, c]: dgamma, dbeta
-// launch   stage 1: `parts` workgroups of 256 in teams of a power of two, each over a run of rows of its own; a team has
+// launch   stage 1: `parts` workgroups of 256 in teams of a power of two, each over a run of rows; a team has
 //          a row of up to eight numbers an invocation (c <= 2048). Longer rows: a workgroup for dx of a row, then one
 //          for 256 columns and a run of rows. Stage 2: a workgroup for 32 columns of the scratch memory
 // shared   10 KiB

@@ -34,7 +34,7 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
 
 /// Sums of chunks, their merger in each group, dx; in one dispatch for samples that a workgroup holds. Then the sums of all
 /// chunks. Scratch memory has a part for each chunk, and one a sample for its groups.
-fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     if p.channels == 0 {
         return Dispatches::default();
     }
@@ -49,13 +49,9 @@ fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
             true => ("group_norm_backward_parts", "group_norm_backward_apply"),
             false => ("group_norm_backward_parts_each", "group_norm_backward_apply_each"),
         };
-        let groups = match limits.subgroups {
-            true => "group_norm_backward_groups_subgroups",
-            false => "group_norm_backward_groups",
-        };
         scratch
             .then(parts, p.batch * chunks * blocks.count)
-            .then(groups, p.batch * p.groups * chunks.min(1))
+            .then("group_norm_backward_groups", p.batch * p.groups * chunks.min(1))
             .then(apply, p.batch * chunks * blocks.count)
     };
     first.then("group_norm_backward_channels", (2 * p.channels).div_ceil(32))
