@@ -8,8 +8,8 @@
 // shared   10 KiB
 // plan     rows are read once, by vec4s where c is a multiple of four, else by neighbouring numbers (coalesced either
 //          way), and stay in registers until dx is written; a team folds both means of a row at once, in shared memory
-//          without a bank conflict or by shuffles. gamma and the sums over rows stay in registers for the whole run;
-//          teams, then parts, are added in a fixed order: no atomics
+//          or by shuffles. gamma and the sums over rows stay in registers for the whole run; teams, then parts, are
+//          added in a fixed order: no atomics
 // bound    memory: 12 bytes an element, 80 % of the copy bandwidth expected from c = 32 on; not measured on a GPU
 
 struct Parameters {
