@@ -3,6 +3,7 @@
 //! Shapes: x, dx `[rows, 2c]`, y, dy `[rows, c]`. The backward computes both functions again rather than read them.
 //! Bound by the two exponentials of an element; 12 and 20 bytes an element of y.
 
+use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -25,7 +26,10 @@ pub static GATE: Kernel<Params> = Kernel {
     name: "gate",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: None,
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/gate.wgsl"),
+        dispatches: |p, _| elementwise(p, "gate", "gate_each"),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -37,12 +41,23 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     name: "gate_backward",
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
-    wgsl: None,
+    wgsl: Some(Wgsl {
+        source: include_str!("../../shaders/gate_backward.wgsl"),
+        dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }
     },
 };
+
+/// One invocation for four elements of y where they lie in one row, else for one.
+fn elementwise(p: &Params, fours: &'static str, each: &'static str) -> Dispatches {
+    match p.c.is_multiple_of(4) {
+        true => Dispatches::one(fours, (p.rows * p.c).div_ceil(1024)),
+        false => Dispatches::one(each, (p.rows * p.c).div_ceil(256)),
+    }
+}
 
 fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());

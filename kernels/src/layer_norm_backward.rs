@@ -5,6 +5,7 @@
 //! Tasks of fixed size keep their own sums over rows, added in their order. Bound by memory: 12 bytes an element.
 
 use crate::layer_norm::{Params, rows_of_a_task};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
 use rayon::prelude::*;
 
@@ -22,12 +23,31 @@ pub static LAYER_NORM_BACKWARD: Kernel<Params> = Kernel {
         ("dbeta", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/layer_norm_backward.wgsl"), dispatches }),
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 15 * rows * c, bytes: 12 * rows * c + 8 * rows + 12 * c }
     },
 };
+
+/// Four rows or more for a team of invocations, as many parts as fill a GPU; then the sums of the parts.
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+    let c = p.channels;
+    let teams = 256 / c.div_ceil(8).next_power_of_two().min(256);
+    let parts = p.rows.div_ceil(4 * teams).min(1024 * c.min(1));
+    let scratch = Dispatches::with_scratch(parts, 2 * c as usize);
+    let first = match (c, limits.subgroups) {
+        (2049.., _) => {
+            let columns = parts * c.div_ceil(256);
+            scratch.then("layer_norm_backward_long", p.rows).then("layer_norm_backward_columns", columns)
+        }
+        (c, false) if c.is_multiple_of(4) => scratch.then("layer_norm_backward", parts),
+        (c, true) if c.is_multiple_of(4) => scratch.then("layer_norm_backward_subgroups", parts),
+        (_, false) => scratch.then("layer_norm_backward_each", parts),
+        (_, true) => scratch.then("layer_norm_backward_each_subgroups", parts),
+    };
+    first.then("layer_norm_backward_sum", (2 * c).div_ceil(32))
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [x, gamma, mean, rstd, dy] = std::array::from_fn(|_| buffers.read::<T>());

@@ -4,6 +4,7 @@
 //! first-level cache for its maximum, its exponentials and their sum. Bound by memory for long rows (8 bytes an
 //! element), by the polynomial of `exp` in cache.
 
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -28,12 +29,30 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
     name: "softmax",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/softmax.wgsl"), dispatches }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 8 * len }
     },
 };
+
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+    match (p.channels, limits.subgroups) {
+        (2049.., _) => Dispatches::one("softmax_long", p.rows),
+        (c, false) if c.is_multiple_of(4) => Dispatches::one("softmax", groups_of_teams(p.rows, c)),
+        (c, true) if c.is_multiple_of(4) => Dispatches::one("softmax_subgroups", groups_of_teams(p.rows, c)),
+        (c, false) => Dispatches::one("softmax_each", groups_of_teams(p.rows, c)),
+        (c, true) => Dispatches::one("softmax_each_subgroups", groups_of_teams(p.rows, c)),
+    }
+}
+
+/// Workgroups of 256 invocations, of which a power of two have a row of up to 2048 elements, eight or fewer each.
+pub(crate) fn groups_of_teams(rows: u32, channels: u32) -> u32 {
+    match channels {
+        0 => 0,
+        _ => rows.div_ceil(256 / channels.div_ceil(8).next_power_of_two()),
+    }
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let (x, y) = (buffers.read::<T>(), buffers.write::<T>());
