@@ -4,14 +4,14 @@
 // shapes   x, dx [b, n, c], e, de [n, k], pool, dpool [k, c, o], dy [b, n, o], scratch: of `parts` ranges of nodes what
 //          they add to dpool, in tiles, [parts, tiles, 8 ceil(k / 8), 32, 32], then of each tile what it adds to de,
 //          [tiles, n, 8 ceil(k / 8)]
-// launch   `_inputs`: a workgroup of 64 for one node, 32 channels of dx and 256 samples; `_weights`: a workgroup of 256
-//          for a range of nodes, a tile of 32 by 32 of dW and 8 prototypes; then one invocation for an element of dpool
+// launch   `_inputs`: a workgroup of 64 for one node, 32 channels of dx and 256 samples; `_weights`: one of 256 for a
+//          range of nodes, a tile of 32 by 32 of dW and 8 prototypes; then one invocation for an element of dpool
 //          (`_pool`) and of de (`_embedding`)
 // shared   16 KiB
-// plan     `_inputs` is node_linear with the transposed weight, mixed into shared memory. `_weights` stages 64 samples of
-//          a node at a time, a quarter of which each 64 invocations multiply, 4 by 4 of dW each; the quarters are added
-//          in order, after which every invocation owns one vec4 of dW and adds it to its registers of dpool for each
-//          prototype: dW never reaches memory. Ranges and tiles are added in order, no atomics
+// plan     `_inputs` is node_linear with the transposed weight, mixed into shared memory. `_weights` stages 64 samples
+//          of a node at a time, a quarter of which each 64 invocations multiply, 4 by 4 of dW each; the quarters are
+//          added in order, after which every invocation owns one vec4 of dW and adds it to its registers of dpool for
+//          each prototype: dW never reaches memory. Ranges and tiles are added in order, no atomics
 // bound    memory below c = o = 64: 8 (c + o) bytes a row, 60 % of the copy bandwidth expected; multiply-adds above;
 //          not measured on a GPU
 
