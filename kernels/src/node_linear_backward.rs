@@ -8,6 +8,7 @@
 use crate::gemm_tile::{add_product, product};
 use crate::node_linear::{BLOCK, Params, TILE, load, split_nodes, store};
 use crate::softmax_attention::transpose;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
 use rayon::prelude::*;
 
@@ -24,12 +25,28 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ("dpool", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
+    wgsl: Some(Wgsl { source: include_str!("../../shaders/node_linear_backward.wgsl"), dispatches }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }
     },
 };
+
+/// Ranges of nodes enough for a whole GPU, with partial gradients of at most 64 MiB.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let tiles = p.channels.div_ceil(32) * p.out.div_ceil(32);
+    let blocks = p.prototypes.div_ceil(8);
+    let tasks = tiles * blocks;
+    let parts = (1024 / tasks.max(1)).min((1 << 24) / (tasks * 8192).max(1)).clamp(1, p.nodes.max(1));
+    let shares = (tiles * p.nodes * blocks * 8).div_ceil(parts);
+    let fours = p.channels.is_multiple_of(4);
+    let inputs = if fours { "node_linear_backward_inputs" } else { "node_linear_backward_inputs_each" };
+    Dispatches::with_scratch(parts, (tasks * 8192 + shares) as usize)
+        .then(inputs, p.nodes * p.channels.div_ceil(32) * p.batch.div_ceil(256))
+        .then("node_linear_backward_weights", parts * tasks)
+        .then("node_linear_backward_pool", (p.prototypes * p.channels * p.out).div_ceil(256))
+        .then("node_linear_backward_embedding", (p.nodes * p.prototypes).div_ceil(256))
+}
 
 struct Operands<'a, T> {
     x: &'a [T],

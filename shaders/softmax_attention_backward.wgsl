@@ -1,0 +1,996 @@
+// softmax_attention_backward: P = softmax over frames of r q k^T, r = 1 / sqrt(d), dv = P^T dy, dP = dy v^T,
+// dS = P (dP - sum P dP), dq = r dS k, dk = r dS^T q, for each head.
+//
+// shapes   all [s, t, heads d]; scratch (t > 48 or d > 32) for each head the rows' maxima, inverse sums and sums of P dP
+//          [t, 4]
+// launch   d <= 32, t <= 48: a workgroup of 64 for one sequence and up to four heads (32 columns); longer windows: one
+//          for 64 rows of q (`_rows`), then one for 64 rows of k (`_columns`). Wider heads: the same for 32 columns of a
+//          head (`_wide_rows`, `_wide_columns`)
+// shared   14.3 KiB, 12.3 KiB for wide heads
+// plan     48 frames of k and v by 32 columns lie in shared memory while an invocation owns a row of q: one pass over
+//          the keys finds its maximum, sum and sum of P dP, a second one dq. Then q and dy lie there and an invocation
+//          owns a row of k, with dk and dv in its registers. Frames pass four at a time, read as broadcasts (no bank
+//          conflicts); P and dS never leave registers. Wider heads sum scores and dP of 16 frames in shared memory,
+//          block by block of features
+// bound    multiply-adds and exp: 40 % of the peak expected; not measured on a GPU
+
+struct Parameters {
+    sequences: u32,
+    frames: u32,
+    heads: u32,
+    dim: u32,
+    q: u32,
+    k: u32,
+    v: u32,
+    dy: u32,
+    dq: u32,
+    dk: u32,
+    dv: u32,
+    scratch: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> q: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> k: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> v: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dq: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dq_each: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dk: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dk_each: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dv: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dv_each: array<f32>;
+@group(0) @binding(7) var<storage, read_write> scratch: array<vec4<f32>>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+const LOWEST = -3.4028234e38;
+const PLACES = vec4(0u, 1u, 2u, 3u);
+// Frames that are in shared memory together; of wide heads.
+const CHUNK = 48u;
+const TILE = 16u;
+
+// [CHUNK, 8] vec4s each: k and v for rows of q, q and dy for rows of k.
+var<workgroup> first_lines: array<vec4<f32>, 384>;
+var<workgroup> second_lines: array<vec4<f32>, 384>;
+// Of the rows of q, [heads, CHUNK]: maximum, inverse sum, sum of P dP.
+var<workgroup> peaks: array<f32, 192>;
+var<workgroup> scales: array<f32, 192>;
+var<workgroup> drops: array<f32, 192>;
+// Of wide heads, [TILE, 64]: scores and dP.
+var<workgroup> scores: array<f32, 1024>;
+var<workgroup> slopes: array<f32, 1024>;
+
+// An invocation's row: of q, scaled, and dy, with dq; or of k, scaled, and v, with dk and dv.
+var<private> first_row: array<vec4<f32>, 8>;
+var<private> second_row: array<vec4<f32>, 8>;
+var<private> acc: array<vec4<f32>, 8>;
+var<private> second_acc: array<vec4<f32>, 8>;
+// Of a row of q: maximum, sum and sum of P dP; so far, then as they are used: inverse and divided.
+var<private> peak: f32;
+var<private> total: f32;
+var<private> drop: f32;
+
+// The rows of a workgroup: a row is a frame of a head, numbered head by head.
+struct Place {
+    // The first element of the first head in the first frame, counted from the start of a tensor.
+    start: u32,
+    heads: u32,
+    first: u32,
+    end: u32,
+}
+
+// The row of an invocation.
+struct Row {
+    // Its first element, counted from the start of a tensor.
+    start: u32,
+    // Its head and frame.
+    head: u32,
+    frame: u32,
+    inside: bool,
+}
+
+// Where d is a multiple of four.
+@compute @workgroup_size(64)
+fn softmax_attention_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    if index >= groups() {
+        return;
+    }
+    let place = place_of(index);
+    stage(place, 0u, true, lane);
+    for (var first = place.first; first < place.end; first += 64u) {
+        let row = row_of(place, first + lane);
+        differentiate_row(place, row, lane);
+        if row.inside {
+            keep(row.head * CHUNK + row.frame, vec4(peak, total, drop, 0.0));
+        }
+        store_dq(row, 0u, acc[0]);
+        if span() > 1u {
+            store_dq(row, 4u, acc[1]);
+        }
+        if span() > 2u {
+            store_dq(row, 8u, acc[2]);
+            store_dq(row, 12u, acc[3]);
+        }
+        if span() > 4u {
+            store_dq(row, 16u, acc[4]);
+            store_dq(row, 20u, acc[5]);
+            store_dq(row, 24u, acc[6]);
+            store_dq(row, 28u, acc[7]);
+        }
+    }
+    stage(place, 0u, false, lane);
+    for (var first = place.first; first < place.end; first += 64u) {
+        let row = row_of(place, first + lane);
+        differentiate_column(place, row, lane);
+        store_dk(row, 0u, acc[0]);
+        store_dv(row, 0u, second_acc[0]);
+        if span() > 1u {
+            store_dk(row, 4u, acc[1]);
+            store_dv(row, 4u, second_acc[1]);
+        }
+        if span() > 2u {
+            store_dk(row, 8u, acc[2]);
+            store_dv(row, 8u, second_acc[2]);
+            store_dk(row, 12u, acc[3]);
+            store_dv(row, 12u, second_acc[3]);
+        }
+        if span() > 4u {
+            store_dk(row, 16u, acc[4]);
+            store_dv(row, 16u, second_acc[4]);
+            store_dk(row, 20u, acc[5]);
+            store_dv(row, 20u, second_acc[5]);
+            store_dk(row, 24u, acc[6]);
+            store_dv(row, 24u, second_acc[6]);
+            store_dk(row, 28u, acc[7]);
+            store_dv(row, 28u, second_acc[7]);
+        }
+    }
+}
+
+// Any d.
+@compute @workgroup_size(64)
+fn softmax_attention_backward_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    if index >= groups() {
+        return;
+    }
+    let place = place_of(index);
+    stage(place, 0u, true, lane);
+    for (var first = place.first; first < place.end; first += 64u) {
+        let row = row_of(place, first + lane);
+        differentiate_row(place, row, lane);
+        if row.inside {
+            keep(row.head * CHUNK + row.frame, vec4(peak, total, drop, 0.0));
+        }
+        store_dq_each(row, 0u, acc[0]);
+        if span() > 1u {
+            store_dq_each(row, 4u, acc[1]);
+        }
+        if span() > 2u {
+            store_dq_each(row, 8u, acc[2]);
+            store_dq_each(row, 12u, acc[3]);
+        }
+        if span() > 4u {
+            store_dq_each(row, 16u, acc[4]);
+            store_dq_each(row, 20u, acc[5]);
+            store_dq_each(row, 24u, acc[6]);
+            store_dq_each(row, 28u, acc[7]);
+        }
+    }
+    stage(place, 0u, false, lane);
+    for (var first = place.first; first < place.end; first += 64u) {
+        let row = row_of(place, first + lane);
+        differentiate_column(place, row, lane);
+        store_dk_each(row, 0u, acc[0]);
+        store_dv_each(row, 0u, second_acc[0]);
+        if span() > 1u {
+            store_dk_each(row, 4u, acc[1]);
+            store_dv_each(row, 4u, second_acc[1]);
+        }
+        if span() > 2u {
+            store_dk_each(row, 8u, acc[2]);
+            store_dv_each(row, 8u, second_acc[2]);
+            store_dk_each(row, 12u, acc[3]);
+            store_dv_each(row, 12u, second_acc[3]);
+        }
+        if span() > 4u {
+            store_dk_each(row, 16u, acc[4]);
+            store_dv_each(row, 16u, second_acc[4]);
+            store_dk_each(row, 20u, acc[5]);
+            store_dv_each(row, 20u, second_acc[5]);
+            store_dk_each(row, 24u, acc[6]);
+            store_dv_each(row, 24u, second_acc[6]);
+            store_dk_each(row, 28u, acc[7]);
+            store_dv_each(row, 28u, second_acc[7]);
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    if index >= groups() {
+        return;
+    }
+    let place = place_of(index);
+    let row = row_of(place, place.first + lane);
+    differentiate_row(place, row, lane);
+    if row.inside {
+        scratch[statistics_of(place, row.head) + row.frame] = vec4(peak, total, drop, 0.0);
+    }
+    store_dq(row, 0u, acc[0]);
+    if span() > 1u {
+        store_dq(row, 4u, acc[1]);
+    }
+    if span() > 2u {
+        store_dq(row, 8u, acc[2]);
+        store_dq(row, 12u, acc[3]);
+    }
+    if span() > 4u {
+        store_dq(row, 16u, acc[4]);
+        store_dq(row, 20u, acc[5]);
+        store_dq(row, 24u, acc[6]);
+        store_dq(row, 28u, acc[7]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_columns(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    if index >= groups() {
+        return;
+    }
+    let place = place_of(index);
+    let row = row_of(place, place.first + lane);
+    differentiate_column(place, row, lane);
+    store_dk(row, 0u, acc[0]);
+    store_dv(row, 0u, second_acc[0]);
+    if span() > 1u {
+        store_dk(row, 4u, acc[1]);
+        store_dv(row, 4u, second_acc[1]);
+    }
+    if span() > 2u {
+        store_dk(row, 8u, acc[2]);
+        store_dv(row, 8u, second_acc[2]);
+        store_dk(row, 12u, acc[3]);
+        store_dv(row, 12u, second_acc[3]);
+    }
+    if span() > 4u {
+        store_dk(row, 16u, acc[4]);
+        store_dv(row, 16u, second_acc[4]);
+        store_dk(row, 20u, acc[5]);
+        store_dv(row, 20u, second_acc[5]);
+        store_dk(row, 24u, acc[6]);
+        store_dv(row, 24u, second_acc[6]);
+        store_dk(row, 28u, acc[7]);
+        store_dv(row, 28u, second_acc[7]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_wide_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    let head = index / blocks() / wide_runs();
+    if head >= p.sequences * p.heads {
+        return;
+    }
+    let place = wide_place(head, index / blocks() % wide_runs());
+    let row = row_of(place, place.first + lane);
+    let feature = index % blocks() * 32u;
+    differentiate_wide_row(place, row, feature, lane);
+    if row.inside && feature == 0u {
+        scratch[statistics_of(place, 0u) + row.frame] = vec4(peak, total, drop, 0.0);
+    }
+    store_dq(row, feature, acc[0]);
+    store_dq(row, feature + 4u, acc[1]);
+    store_dq(row, feature + 8u, acc[2]);
+    store_dq(row, feature + 12u, acc[3]);
+    store_dq(row, feature + 16u, acc[4]);
+    store_dq(row, feature + 20u, acc[5]);
+    store_dq(row, feature + 24u, acc[6]);
+    store_dq(row, feature + 28u, acc[7]);
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_wide_columns(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    let head = index / blocks() / wide_runs();
+    if head >= p.sequences * p.heads {
+        return;
+    }
+    let place = wide_place(head, index / blocks() % wide_runs());
+    let row = row_of(place, place.first + lane);
+    let feature = index % blocks() * 32u;
+    differentiate_wide_column(place, row, feature, lane);
+    store_dk(row, feature, acc[0]);
+    store_dv(row, feature, second_acc[0]);
+    store_dk(row, feature + 4u, acc[1]);
+    store_dv(row, feature + 4u, second_acc[1]);
+    store_dk(row, feature + 8u, acc[2]);
+    store_dv(row, feature + 8u, second_acc[2]);
+    store_dk(row, feature + 12u, acc[3]);
+    store_dv(row, feature + 12u, second_acc[3]);
+    store_dk(row, feature + 16u, acc[4]);
+    store_dv(row, feature + 16u, second_acc[4]);
+    store_dk(row, feature + 20u, acc[5]);
+    store_dv(row, feature + 20u, second_acc[5]);
+    store_dk(row, feature + 24u, acc[6]);
+    store_dv(row, feature + 24u, second_acc[6]);
+    store_dk(row, feature + 28u, acc[7]);
+    store_dv(row, feature + 28u, second_acc[7]);
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_rows_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    if index >= groups() {
+        return;
+    }
+    let place = place_of(index);
+    let row = row_of(place, place.first + lane);
+    differentiate_row(place, row, lane);
+    if row.inside {
+        scratch[statistics_of(place, row.head) + row.frame] = vec4(peak, total, drop, 0.0);
+    }
+    store_dq_each(row, 0u, acc[0]);
+    if span() > 1u {
+        store_dq_each(row, 4u, acc[1]);
+    }
+    if span() > 2u {
+        store_dq_each(row, 8u, acc[2]);
+        store_dq_each(row, 12u, acc[3]);
+    }
+    if span() > 4u {
+        store_dq_each(row, 16u, acc[4]);
+        store_dq_each(row, 20u, acc[5]);
+        store_dq_each(row, 24u, acc[6]);
+        store_dq_each(row, 28u, acc[7]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_columns_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    if index >= groups() {
+        return;
+    }
+    let place = place_of(index);
+    let row = row_of(place, place.first + lane);
+    differentiate_column(place, row, lane);
+    store_dk_each(row, 0u, acc[0]);
+    store_dv_each(row, 0u, second_acc[0]);
+    if span() > 1u {
+        store_dk_each(row, 4u, acc[1]);
+        store_dv_each(row, 4u, second_acc[1]);
+    }
+    if span() > 2u {
+        store_dk_each(row, 8u, acc[2]);
+        store_dv_each(row, 8u, second_acc[2]);
+        store_dk_each(row, 12u, acc[3]);
+        store_dv_each(row, 12u, second_acc[3]);
+    }
+    if span() > 4u {
+        store_dk_each(row, 16u, acc[4]);
+        store_dv_each(row, 16u, second_acc[4]);
+        store_dk_each(row, 20u, acc[5]);
+        store_dv_each(row, 20u, second_acc[5]);
+        store_dk_each(row, 24u, acc[6]);
+        store_dv_each(row, 24u, second_acc[6]);
+        store_dk_each(row, 28u, acc[7]);
+        store_dv_each(row, 28u, second_acc[7]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_wide_rows_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    let head = index / blocks() / wide_runs();
+    if head >= p.sequences * p.heads {
+        return;
+    }
+    let place = wide_place(head, index / blocks() % wide_runs());
+    let row = row_of(place, place.first + lane);
+    let feature = index % blocks() * 32u;
+    differentiate_wide_row(place, row, feature, lane);
+    if row.inside && feature == 0u {
+        scratch[statistics_of(place, 0u) + row.frame] = vec4(peak, total, drop, 0.0);
+    }
+    store_dq_each(row, feature, acc[0]);
+    store_dq_each(row, feature + 4u, acc[1]);
+    store_dq_each(row, feature + 8u, acc[2]);
+    store_dq_each(row, feature + 12u, acc[3]);
+    store_dq_each(row, feature + 16u, acc[4]);
+    store_dq_each(row, feature + 20u, acc[5]);
+    store_dq_each(row, feature + 24u, acc[6]);
+    store_dq_each(row, feature + 28u, acc[7]);
+}
+
+@compute @workgroup_size(64)
+fn softmax_attention_backward_wide_columns_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    let head = index / blocks() / wide_runs();
+    if head >= p.sequences * p.heads {
+        return;
+    }
+    let place = wide_place(head, index / blocks() % wide_runs());
+    let row = row_of(place, place.first + lane);
+    let feature = index % blocks() * 32u;
+    differentiate_wide_column(place, row, feature, lane);
+    store_dk_each(row, feature, acc[0]);
+    store_dv_each(row, feature, second_acc[0]);
+    store_dk_each(row, feature + 4u, acc[1]);
+    store_dv_each(row, feature + 4u, second_acc[1]);
+    store_dk_each(row, feature + 8u, acc[2]);
+    store_dv_each(row, feature + 8u, second_acc[2]);
+    store_dk_each(row, feature + 12u, acc[3]);
+    store_dv_each(row, feature + 12u, second_acc[3]);
+    store_dk_each(row, feature + 16u, acc[4]);
+    store_dv_each(row, feature + 16u, second_acc[4]);
+    store_dk_each(row, feature + 20u, acc[5]);
+    store_dv_each(row, feature + 20u, second_acc[5]);
+    store_dk_each(row, feature + 24u, acc[6]);
+    store_dv_each(row, feature + 24u, second_acc[6]);
+    store_dk_each(row, feature + 28u, acc[7]);
+    store_dv_each(row, feature + 28u, second_acc[7]);
+}
+
+// The vec4s that a head takes in shared memory: a power of two up to 8.
+fn span() -> u32 {
+    let fours = (p.dim + 3u) / 4u;
+    return select(select(select(8u, 4u, fours <= 4u), 2u, fours <= 2u), 1u, fours <= 1u);
+}
+
+// Heads of a workgroup.
+fn together() -> u32 {
+    return min(8u / span(), 4u);
+}
+
+// Workgroups of all heads: each takes all rows where the window fits, 64 of them where it does not.
+fn runs() -> u32 {
+    return select((together() * p.frames + 63u) / 64u, 1u, p.frames <= CHUNK);
+}
+
+fn groups() -> u32 {
+    return p.sequences * ((p.heads + together() - 1u) / together()) * runs();
+}
+
+fn place_of(index: u32) -> Place {
+    let across = (p.heads + together() - 1u) / together();
+    let head = index / runs() % across * together();
+    let heads = min(p.heads - head, together());
+    let start = (index / runs() / across * p.frames * p.heads + head) * p.dim;
+    if runs() == 1u {
+        return Place(start, heads, 0u, heads * p.frames);
+    }
+    let first = index % runs() * 64u;
+    return Place(start, heads, first, min(first + 64u, heads * p.frames));
+}
+
+fn row_of(place: Place, row: u32) -> Row {
+    let head = row / p.frames;
+    let frame = row % p.frames;
+    let inside = row < place.end;
+    return Row(place.start + (frame * p.heads + head) * p.dim, select(0u, head, inside), frame, inside);
+}
+
+// 64 frames of a wide head.
+fn wide_place(head: u32, run: u32) -> Place {
+    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
+    return Place(start, 1u, run * 64u, min(run * 64u + 64u, p.frames));
+}
+
+// Blocks of 32 features of a wide head, and workgroups of 64 of its frames.
+fn blocks() -> u32 {
+    return (p.dim + 31u) / 32u;
+}
+
+fn wide_runs() -> u32 {
+    return (p.frames + 63u) / 64u;
+}
+
+// How many of four features of a head there are.
+fn left(feature: u32) -> u32 {
+    return min(max(p.dim, feature) - feature, 4u);
+}
+
+// Where the statistics of a head of a workgroup start in the scratch memory.
+fn statistics_of(place: Place, head: u32) -> u32 {
+    let width = p.heads * p.dim;
+    let sequence = place.start / (p.frames * width);
+    return p.scratch / 4u + (sequence * p.heads + place.start % width / p.dim + head) * p.frames;
+}
+
+fn keep(at: u32, statistics: vec4<f32>) {
+    peaks[at] = statistics.x;
+    scales[at] = statistics.y;
+    drops[at] = statistics.z;
+}
+
+// Frames from `first` on to shared memory: k and v for rows of q, else q and dy. Up to a multiple of four, as they are
+// read; zeros past the frames.
+fn stage(place: Place, first: u32, keys: bool, lane: u32) {
+    let local = lane % 8u / span();
+    let feature = lane % 8u % span() * 4u;
+    let count = min(p.frames - first, CHUNK);
+    workgroupBarrier();
+    for (var i = lane / 8u; i < (count + 3u) / 4u * 4u; i += 8u) {
+        let width = select(0u, left(feature), local < place.heads && i < count);
+        let at = place.start + local * p.dim + feature + (first + i) * p.heads * p.dim;
+        if keys {
+            first_lines[i * 8u + lane % 8u] = fetch_k(at, width);
+            second_lines[i * 8u + lane % 8u] = fetch_v(at, width);
+        } else {
+            first_lines[i * 8u + lane % 8u] = fetch_q(at, width);
+            second_lines[i * 8u + lane % 8u] = fetch_dy(at, width);
+        }
+    }
+    workgroupBarrier();
+}
+
+// acc = dq of a row, and its statistics.
+fn differentiate_row(place: Place, row: Row, lane: u32) {
+    load_row(row, 0u, true);
+    acc = array<vec4<f32>, 8>();
+    peak = LOWEST;
+    total = 0.0;
+    drop = 0.0;
+    for (var first = 0u; first < p.frames; first += CHUNK) {
+        let count = min(p.frames - first, CHUNK);
+        if p.frames > CHUNK {
+            stage(place, first, true, lane);
+        }
+        for (var i = 0u; i < count; i += 4u) {
+            let at = i * 8u + row.head * span();
+            measure(scores_of(at), slopes_of(at), i + PLACES < vec4(count));
+        }
+    }
+    close();
+    for (var first = 0u; first < p.frames; first += CHUNK) {
+        let count = min(p.frames - first, CHUNK);
+        if p.frames > CHUNK {
+            stage(place, first, true, lane);
+        }
+        for (var i = 0u; i < count; i += 4u) {
+            let at = i * 8u + row.head * span();
+            add_keys(scores_of(at), slopes_of(at), at);
+        }
+    }
+}
+
+// acc = dk and second_acc = dv of a row.
+fn differentiate_column(place: Place, row: Row, lane: u32) {
+    load_row(row, 0u, false);
+    acc = array<vec4<f32>, 8>();
+    second_acc = array<vec4<f32>, 8>();
+    for (var first = 0u; first < p.frames; first += CHUNK) {
+        let count = min(p.frames - first, CHUNK);
+        if p.frames > CHUNK {
+            stage(place, first, false, lane);
+            for (var i = lane; i < place.heads * count; i += 64u) {
+                let at = statistics_of(place, i / count) + first + i % count;
+                keep(i / count * CHUNK + i % count, scratch[at]);
+            }
+            workgroupBarrier();
+        }
+        for (var i = 0u; i < count; i += 4u) {
+            let at = i * 8u + row.head * span();
+            add_queries(scores_of(at), slopes_of(at), row.head * CHUNK + i, i + PLACES < vec4(count), at);
+        }
+    }
+}
+
+// acc = dq of 32 columns of a wide head, and the row's statistics.
+fn differentiate_wide_row(place: Place, row: Row, feature: u32, lane: u32) {
+    peak = LOWEST;
+    total = 0.0;
+    drop = 0.0;
+    for (var first = 0u; first < p.frames; first += TILE) {
+        sum_scores(place, row, first, true, lane);
+        let count = min(p.frames - first, TILE);
+        for (var i = 0u; i < count; i += 4u) {
+            measure(kept_scores(i, lane), kept_slopes(i, lane), i + PLACES < vec4(count));
+        }
+    }
+    close();
+    acc = array<vec4<f32>, 8>();
+    for (var first = 0u; first < p.frames; first += TILE) {
+        sum_scores(place, row, first, true, lane);
+        stage_block(place, first, feature, true, lane);
+        for (var i = 0u; i < min(p.frames - first, TILE); i += 4u) {
+            add_keys(kept_scores(i, lane), kept_slopes(i, lane), i * 8u);
+        }
+    }
+}
+
+// acc = dk and second_acc = dv of 32 columns of a wide head.
+fn differentiate_wide_column(place: Place, row: Row, feature: u32, lane: u32) {
+    acc = array<vec4<f32>, 8>();
+    second_acc = array<vec4<f32>, 8>();
+    for (var first = 0u; first < p.frames; first += TILE) {
+        sum_scores(place, row, first, false, lane);
+        let count = min(p.frames - first, TILE);
+        stage_block(place, first, feature, false, lane);
+        if lane < count {
+            keep(lane, scratch[statistics_of(place, 0u) + first + lane]);
+        }
+        workgroupBarrier();
+        for (var i = 0u; i < count; i += 4u) {
+            let inside = i + PLACES < vec4(count);
+            add_queries(kept_scores(i, lane), kept_slopes(i, lane), i, inside, i * 8u);
+        }
+    }
+}
+
+// Scores and dP of a row with TILE frames of a wide head.
+fn sum_scores(place: Place, row: Row, first: u32, keys: bool, lane: u32) {
+    for (var i = 0u; i < TILE; i++) {
+        scores[i * 64u + lane] = 0.0;
+        slopes[i * 64u + lane] = 0.0;
+    }
+    for (var block = 0u; block < p.dim; block += 32u) {
+        load_row(row, block, keys);
+        stage_block(place, first, block, keys, lane);
+        for (var i = 0u; i < TILE; i++) {
+            scores[i * 64u + lane] += score(i * 8u);
+            slopes[i * 64u + lane] += slope(i * 8u);
+        }
+    }
+}
+
+// TILE frames of 32 columns of a wide head to shared memory, zeros past the end of either.
+fn stage_block(place: Place, first: u32, block: u32, keys: bool, lane: u32) {
+    let column = block + lane % 8u * 4u;
+    workgroupBarrier();
+    for (var i = lane / 8u; i < TILE; i += 8u) {
+        let at = place.start + (first + i) * p.heads * p.dim + column;
+        let width = select(0u, left(column), first + i < p.frames);
+        if keys {
+            first_lines[i * 8u + lane % 8u] = fetch_k(at, width);
+            second_lines[i * 8u + lane % 8u] = fetch_v(at, width);
+        } else {
+            first_lines[i * 8u + lane % 8u] = fetch_q(at, width);
+            second_lines[i * 8u + lane % 8u] = fetch_dy(at, width);
+        }
+    }
+    workgroupBarrier();
+}
+
+fn kept_scores(i: u32, lane: u32) -> vec4<f32> {
+    let at = i * 64u + lane;
+    return vec4(scores[at], scores[at + 64u], scores[at + 128u], scores[at + 192u]);
+}
+
+fn kept_slopes(i: u32, lane: u32) -> vec4<f32> {
+    let at = i * 64u + lane;
+    return vec4(slopes[at], slopes[at + 64u], slopes[at + 128u], slopes[at + 192u]);
+}
+
+// Adds four keys, those inside the window, to the statistics of a row of q.
+fn measure(four: vec4<f32>, slope: vec4<f32>, inside: vec4<bool>) {
+    let found = select(vec4(LOWEST), four, inside);
+    let top = max(peak, max(max(found.x, found.y), max(found.z, found.w)));
+    let factor = exp(peak - top);
+    let weight = select(vec4(0.0), exp(found - top), inside);
+    peak = top;
+    total = fma(total, factor, dot(weight, vec4(1.0)));
+    drop = fma(drop, factor, dot(weight, slope));
+}
+
+fn close() {
+    total = 1.0 / total;
+    drop *= total;
+}
+
+// acc += r dS k of four keys; k is zero past the window.
+fn add_keys(four: vec4<f32>, slope: vec4<f32>, at: u32) {
+    let weight = exp(min(four - peak, vec4(0.0))) * total * inverseSqrt(f32(p.dim));
+    let ds = weight * (slope - drop);
+    acc[0] += of_first(at, ds);
+    if span() > 1u {
+        acc[1] += of_first(at + 1u, ds);
+    }
+    if span() > 2u {
+        acc[2] += of_first(at + 2u, ds);
+        acc[3] += of_first(at + 3u, ds);
+    }
+    if span() > 4u {
+        acc[4] += of_first(at + 4u, ds);
+        acc[5] += of_first(at + 5u, ds);
+        acc[6] += of_first(at + 6u, ds);
+        acc[7] += of_first(at + 7u, ds);
+    }
+}
+
+// acc += r dS^T q and second_acc += P^T dy of four rows of q, those inside the window.
+fn add_queries(four: vec4<f32>, slope: vec4<f32>, row: u32, inside: vec4<bool>, at: u32) {
+    let peak = vec4(peaks[row], peaks[row + 1u], peaks[row + 2u], peaks[row + 3u]);
+    let scale = vec4(scales[row], scales[row + 1u], scales[row + 2u], scales[row + 3u]);
+    let drop = vec4(drops[row], drops[row + 1u], drops[row + 2u], drops[row + 3u]);
+    let weight = select(vec4(0.0), exp(four - peak) * scale, inside);
+    let ds = select(vec4(0.0), weight * (slope - drop) * inverseSqrt(f32(p.dim)), inside);
+    acc[0] += of_first(at, ds);
+    second_acc[0] += of_second(at, weight);
+    if span() > 1u {
+        acc[1] += of_first(at + 1u, ds);
+        second_acc[1] += of_second(at + 1u, weight);
+    }
+    if span() > 2u {
+        acc[2] += of_first(at + 2u, ds);
+        second_acc[2] += of_second(at + 2u, weight);
+        acc[3] += of_first(at + 3u, ds);
+        second_acc[3] += of_second(at + 3u, weight);
+    }
+    if span() > 4u {
+        acc[4] += of_first(at + 4u, ds);
+        second_acc[4] += of_second(at + 4u, weight);
+        acc[5] += of_first(at + 5u, ds);
+        second_acc[5] += of_second(at + 5u, weight);
+        acc[6] += of_first(at + 6u, ds);
+        second_acc[6] += of_second(at + 6u, weight);
+        acc[7] += of_first(at + 7u, ds);
+        second_acc[7] += of_second(at + 7u, weight);
+    }
+}
+
+// Four lines, weighed.
+fn of_first(at: u32, weight: vec4<f32>) -> vec4<f32> {
+    return mat4x4(first_lines[at], first_lines[at + 8u], first_lines[at + 16u], first_lines[at + 24u]) * weight;
+}
+
+fn of_second(at: u32, weight: vec4<f32>) -> vec4<f32> {
+    return mat4x4(second_lines[at], second_lines[at + 8u], second_lines[at + 16u], second_lines[at + 24u]) * weight;
+}
+
+fn scores_of(at: u32) -> vec4<f32> {
+    return vec4(score(at), score(at + 8u), score(at + 16u), score(at + 24u));
+}
+
+fn slopes_of(at: u32) -> vec4<f32> {
+    return vec4(slope(at), slope(at + 8u), slope(at + 16u), slope(at + 24u));
+}
+
+// The score of the row and a line.
+fn score(at: u32) -> f32 {
+    var sum = dot(first_row[0], first_lines[at]);
+    if span() > 1u {
+        sum += dot(first_row[1], first_lines[at + 1u]);
+    }
+    if span() > 2u {
+        sum += dot(first_row[2], first_lines[at + 2u]) + dot(first_row[3], first_lines[at + 3u]);
+    }
+    if span() > 4u {
+        sum += (dot(first_row[4], first_lines[at + 4u]) + dot(first_row[5], first_lines[at + 5u]))
+            + (dot(first_row[6], first_lines[at + 6u]) + dot(first_row[7], first_lines[at + 7u]));
+    }
+    return sum;
+}
+
+// dP of the row and a line.
+fn slope(at: u32) -> f32 {
+    var sum = dot(second_row[0], second_lines[at]);
+    if span() > 1u {
+        sum += dot(second_row[1], second_lines[at + 1u]);
+    }
+    if span() > 2u {
+        sum += dot(second_row[2], second_lines[at + 2u]) + dot(second_row[3], second_lines[at + 3u]);
+    }
+    if span() > 4u {
+        sum += (dot(second_row[4], second_lines[at + 4u]) + dot(second_row[5], second_lines[at + 5u]))
+            + (dot(second_row[6], second_lines[at + 6u]) + dot(second_row[7], second_lines[at + 7u]));
+    }
+    return sum;
+}
+
+// The row's q, scaled, and dy, or k, scaled, and v, from a feature on; zeros past the end of the head.
+fn load_row(row: Row, feature: u32, queries: bool) {
+    first_row = array<vec4<f32>, 8>();
+    second_row = array<vec4<f32>, 8>();
+    if !row.inside {
+        return;
+    }
+    first_row[0] = first_part(row, feature, queries);
+    second_row[0] = second_part(row, feature, queries);
+    if span() > 1u {
+        first_row[1] = first_part(row, feature + 4u, queries);
+        second_row[1] = second_part(row, feature + 4u, queries);
+    }
+    if span() > 2u {
+        first_row[2] = first_part(row, feature + 8u, queries);
+        second_row[2] = second_part(row, feature + 8u, queries);
+        first_row[3] = first_part(row, feature + 12u, queries);
+        second_row[3] = second_part(row, feature + 12u, queries);
+    }
+    if span() > 4u {
+        first_row[4] = first_part(row, feature + 16u, queries);
+        second_row[4] = second_part(row, feature + 16u, queries);
+        first_row[5] = first_part(row, feature + 20u, queries);
+        second_row[5] = second_part(row, feature + 20u, queries);
+        first_row[6] = first_part(row, feature + 24u, queries);
+        second_row[6] = second_part(row, feature + 24u, queries);
+        first_row[7] = first_part(row, feature + 28u, queries);
+        second_row[7] = second_part(row, feature + 28u, queries);
+    }
+}
+
+fn first_part(row: Row, feature: u32, queries: bool) -> vec4<f32> {
+    let scale = inverseSqrt(f32(p.dim));
+    if queries {
+        return scale * fetch_q(row.start + feature, left(feature));
+    }
+    return scale * fetch_k(row.start + feature, left(feature));
+}
+
+fn second_part(row: Row, feature: u32, queries: bool) -> vec4<f32> {
+    if queries {
+        return fetch_dy(row.start + feature, left(feature));
+    }
+    return fetch_v(row.start + feature, left(feature));
+}
+
+// The first `count` numbers from the tensor's j-th on, then zeros.
+fn fetch_q(j: u32, count: u32) -> vec4<f32> {
+    let i = p.q + j;
+    if count == 4u && i % 4u == 0u {
+        return q[i / 4u];
+    }
+    var four = vec4(0.0);
+    if count > 0u {
+        four.x = q[i / 4u][i % 4u];
+    }
+    if count > 1u {
+        four.y = q[(i + 1u) / 4u][(i + 1u) % 4u];
+    }
+    if count > 2u {
+        four.z = q[(i + 2u) / 4u][(i + 2u) % 4u];
+    }
+    if count > 3u {
+        four.w = q[(i + 3u) / 4u][(i + 3u) % 4u];
+    }
+    return four;
+}
+
+fn fetch_k(j: u32, count: u32) -> vec4<f32> {
+    let i = p.k + j;
+    if count == 4u && i % 4u == 0u {
+        return k[i / 4u];
+    }
+    var four = vec4(0.0);
+    if count > 0u {
+        four.x = k[i / 4u][i % 4u];
+    }
+    if count > 1u {
+        four.y = k[(i + 1u) / 4u][(i + 1u) % 4u];
+    }
+    if count > 2u {
+        four.z = k[(i + 2u) / 4u][(i + 2u) % 4u];
+    }
+    if count > 3u {
+        four.w = k[(i + 3u) / 4u][(i + 3u) % 4u];
+    }
+    return four;
+}
+
+fn fetch_v(j: u32, count: u32) -> vec4<f32> {
+    let i = p.v + j;
+    if count == 4u && i % 4u == 0u {
+        return v[i / 4u];
+    }
+    var four = vec4(0.0);
+    if count > 0u {
+        four.x = v[i / 4u][i % 4u];
+    }
+    if count > 1u {
+        four.y = v[(i + 1u) / 4u][(i + 1u) % 4u];
+    }
+    if count > 2u {
+        four.z = v[(i + 2u) / 4u][(i + 2u) % 4u];
+    }
+    if count > 3u {
+        four.w = v[(i + 3u) / 4u][(i + 3u) % 4u];
+    }
+    return four;
+}
+
+fn fetch_dy(j: u32, count: u32) -> vec4<f32> {
+    let i = p.dy + j;
+    if count == 4u && i % 4u == 0u {
+        return dy[i / 4u];
+    }
+    var four = vec4(0.0);
+    if count > 0u {
+        four.x = dy[i / 4u][i % 4u];
+    }
+    if count > 1u {
+        four.y = dy[(i + 1u) / 4u][(i + 1u) % 4u];
+    }
+    if count > 2u {
+        four.z = dy[(i + 2u) / 4u][(i + 2u) % 4u];
+    }
+    if count > 3u {
+        four.w = dy[(i + 3u) / 4u][(i + 3u) % 4u];
+    }
+    return four;
+}
+
+fn store_dq(row: Row, feature: u32, value: vec4<f32>) {
+    if row.inside && feature < p.dim {
+        dq[(p.dq + row.start + feature) / 4u] = value;
+    }
+}
+
+fn store_dk(row: Row, feature: u32, value: vec4<f32>) {
+    if row.inside && feature < p.dim {
+        dk[(p.dk + row.start + feature) / 4u] = value;
+    }
+}
+
+fn store_dv(row: Row, feature: u32, value: vec4<f32>) {
+    if row.inside && feature < p.dim {
+        dv[(p.dv + row.start + feature) / 4u] = value;
+    }
+}
+
+// Number by number: a vec4 may belong to two rows, and two invocations must not write one.
+fn store_dq_each(row: Row, feature: u32, value: vec4<f32>) {
+    if row.inside {
+        for (var i = 0u; i < left(feature); i++) {
+            dq_each[p.dq + row.start + feature + i] = value[i];
+        }
+    }
+}
+
+fn store_dk_each(row: Row, feature: u32, value: vec4<f32>) {
+    if row.inside {
+        for (var i = 0u; i < left(feature); i++) {
+            dk_each[p.dk + row.start + feature + i] = value[i];
+        }
+    }
+}
+
+fn store_dv_each(row: Row, feature: u32, value: vec4<f32>) {
+    if row.inside {
+        for (var i = 0u; i < left(feature); i++) {
+            dv_each[p.dv + row.start + feature + i] = value[i];
+        }
+    }
+}
