@@ -2,7 +2,7 @@
 // clamp(w_o . a + b_o, low, high) or its masked squared error: loss = sum (prediction - target)^2 mask / weight.
 //
 // shapes   z [b, n, t, c], stats [b, t, g, 2], gamma, beta, w_out [c], w_gate [2c, c], b_gate [2c], low, high [n],
-//          target, mask, prediction [b, t, n], scratch: folded weights and a vec4 of every workgroup; c <= 64
+//          target, mask, prediction [b, t, n], scratch: folded weights and a vec4 of every workgroup; c <= 256
 // launch   fold: one invocation for a vec4; main: a workgroup of 128 for four frames of a sample and a run of nodes,
 //          128 / q of them at a time with q = c / 4 rounded up; loss: one workgroup
 // shared   16 KiB: (z - mean) rstd of all channels, and as many rows of the matrix as fit, all of them where c <= 32

@@ -3,7 +3,7 @@
 //
 // shapes   as in gated_head; dy [b, t, n], or [1] with a target; d [b, n, t, c] the gradient of (z - mean) rstd; sums
 //          [b, t, g, 2] its sum and its product with (z - mean) rstd over nodes and the channels of a group; scratch:
-//          weights folded with the norm for both ways, bounds, the sums of every workgroup and the weights' in all; c <= 64
+//          weights folded with the norm for both ways, bounds, the sums of every workgroup and the weights' in all; c <= 256
 // launch   fold, bounds: one invocation for a vec4 or a node; main: a workgroup of 128 for four frames of a sample and a
 //          run of nodes, 128 / q of them at a time with q = c / 4 rounded up; total: a workgroup of 256 for 16 vec4s of the
 //          weights' sums; sums: one of 64 for a frame and group; weights: one invocation for a number; norm: one of 64
@@ -11,7 +11,7 @@
 // shared   16 KiB: (z - mean) rstd, and in turn the matrix, one gate's gradients, sums; some 160 registers
 // plan     an invocation has four frames of a node by four channels of both gates. The gates' gradients go to shared
 //          memory one gate after the other: there each is multiplied with the matrix of the way back, read through the
-//          cache, and with the normed rows, of which product an invocation keeps 4 by 4 numbers (8 by 4 where c > 32) over
+//          cache, and with the normed rows, of which product an invocation keeps 4 by 4 numbers (8 by 4 where c > 32, and in several passes where c > 64) over
 //          every second row (more often where c < 32). Gradients of weights and sums over nodes stay in registers over a
 //          run of nodes, are added over invocations, then over workgroups in order: no atomics. With beta and gamma
 //          folded into the matrix, dgamma, dbeta and dW follow from the sums
@@ -277,62 +277,78 @@ fn gated_head_backward(
         gate_gradients(work, node + work.slot, lane);
         expose(work, d_gate);
         sum_gate = outer(work, lane, sum_gate);
-        var value = way_back(work, 0u, mat4x4<f32>());
+        let half = way_back(work, 0u, mat4x4<f32>());
         expose(work, d_tangent);
         sum_tangent = outer(work, lane, sum_tangent);
-        value = way_back(work, 1u, value);
+        let value = way_back(work, 1u, half);
         store(work, node + work.slot, value);
         take(value);
     }
     leave_sums(work, index, lane);
-    leave_slices(work, record(index), sum_gate, lane);
-    leave_slices(work, record(index) + 4u * work.quads * work.quads, sum_tangent, lane);
+    leave_blocks(work, index, 0u, sum_gate, sum_tangent, lane);
 }
 
-// Channels a multiple of four.
+// Channels a multiple of four. For every 256 blocks of the matrix the same is done again; d is left by the first.
 @compute @workgroup_size(128)
 fn gated_head_backward_wide(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.y * grid.x + group.x;
-    if index >= records() {
+    let index = (group.y * grid.x + group.x) % records();
+    let first = (group.y * grid.x + group.x) / records() * 2u * LANES;
+    let work = work_of(index, lane);
+    if first >= work.quads * work.quads {
         return;
     }
-    let work = work_of(index, lane);
     let norms = norms_of(work);
     for (var node = work.start; node < work.end; node += work.slots) {
         x = normed(work, node + work.slot, norms);
-        let value = wide_gradients(work, node + work.slot, lane);
-        store(work, node + work.slot, value);
-        take(value);
+        let value = wide_gradients(work, node + work.slot, first, lane);
+        if first == 0u {
+            store(work, node + work.slot, value);
+            take(value);
+        }
     }
-    leave_sums(work, index, lane);
-    leave_wide(work, record(index), lane);
+    if first == 0u {
+        leave_sums(work, index, lane);
+    }
+    leave_blocks(work, index, first, sum_gate, sum_tangent, lane);
+    leave_blocks(work, index, first + LANES, more_gate, more_tangent, lane);
 }
 
-// Any channels.
+// Any channels, with a gate or without.
 @compute @workgroup_size(128)
 fn gated_head_backward_each(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.y * grid.x + group.x;
-    if index >= records() {
+    let index = (group.y * grid.x + group.x) % records();
+    let first = (group.y * grid.x + group.x) / records() * 2u * LANES;
+    let work = work_of(index, lane);
+    if first >= work.quads * work.quads {
         return;
     }
-    let work = work_of(index, lane);
     let norms = norms_of(work);
     for (var node = work.start; node < work.end; node += work.slots) {
         x = normed(work, node + work.slot, norms);
-        let value = wide_gradients(work, node + work.slot, lane);
-        store_each(work, node + work.slot, value);
-        take(value);
+        var value: mat4x4<f32>;
+        if p.gated == 1u {
+            value = wide_gradients(work, node + work.slot, first, lane);
+        } else {
+            value = plain_gradients(work, node + work.slot, lane);
+        }
+        if first == 0u {
+            store_each(work, node + work.slot, value);
+            take(value);
+        }
     }
-    leave_sums(work, index, lane);
-    leave_wide(work, record(index), lane);
+    if first == 0u {
+        leave_sums(work, index, lane);
+    }
+    leave_blocks(work, index, first, sum_gate, sum_tangent, lane);
+    leave_blocks(work, index, first + LANES, more_gate, more_tangent, lane);
 }
 
 // Without a gate, channels a multiple of four.
@@ -352,28 +368,6 @@ fn gated_head_backward_plain(
         x = normed(work, node + work.slot, norms);
         let value = plain_gradients(work, node + work.slot, lane);
         store(work, node + work.slot, value);
-        take(value);
-    }
-    leave_sums(work, index, lane);
-}
-
-// Without a gate, any channels.
-@compute @workgroup_size(128)
-fn gated_head_backward_plain_each(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = group.y * grid.x + group.x;
-    if index >= records() {
-        return;
-    }
-    let work = work_of(index, lane);
-    let norms = norms_of(work);
-    for (var node = work.start; node < work.end; node += work.slots) {
-        x = normed(work, node + work.slot, norms);
-        let value = plain_gradients(work, node + work.slot, lane);
-        store_each(work, node + work.slot, value);
         take(value);
     }
     leave_sums(work, index, lane);
@@ -577,30 +571,13 @@ fn expose(work: Work, gradients: mat4x4<f32>) {
     workgroupBarrier();
 }
 
-// acc + 4 by 4 numbers of the shared gradients^T x, block `lane` of the matrix, over the rows of a slice.
-fn outer(work: Work, lane: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
+// acc + 4 by 4 numbers of the shared gradients^T x: a block of the matrix, over the rows of a slice.
+fn outer(work: Work, index: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
     let blocks = work.quads * work.quads;
-    let slices = LANES / blocks;
-    let block = lane % blocks;
+    let slices = max(LANES / blocks, 1u);
+    let block = index % blocks;
     var sum = acc;
-    for (var row = lane / blocks; row < 4u * work.slots; row += slices) {
-        let gradient = tile[SECOND + place(work.quads, row, block / work.quads)];
-        let normed = tile[place(work.quads, row, block % work.quads)];
-        sum[0] = fma(vec4(gradient.x), normed, sum[0]);
-        sum[1] = fma(vec4(gradient.y), normed, sum[1]);
-        sum[2] = fma(vec4(gradient.z), normed, sum[2]);
-        sum[3] = fma(vec4(gradient.w), normed, sum[3]);
-    }
-    return sum;
-}
-
-// The same of any block over all rows.
-fn outer_wide(work: Work, block: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
-    var sum = acc;
-    if block >= work.quads * work.quads {
-        return sum;
-    }
-    for (var row = 0u; row < 4u * work.slots; row++) {
+    for (var row = index / blocks; row < 4u * work.slots; row += slices) {
         let gradient = tile[SECOND + place(work.quads, row, block / work.quads)];
         let normed = tile[place(work.quads, row, block % work.quads)];
         sum[0] = fma(vec4(gradient.x), normed, sum[0]);
@@ -631,16 +608,16 @@ fn way_back(work: Work, half: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
     return sum;
 }
 
-// d of an invocation's rows with up to 256 blocks of the matrix.
-fn wide_gradients(work: Work, node: u32, lane: u32) -> mat4x4<f32> {
+// d of an invocation's rows, and the sums of the blocks from `first` on.
+fn wide_gradients(work: Work, node: u32, first: u32, lane: u32) -> mat4x4<f32> {
     gate_gradients(work, node, lane);
     expose(work, d_gate);
-    sum_gate = outer_wide(work, lane, sum_gate);
-    more_gate = outer_wide(work, LANES + lane, more_gate);
+    sum_gate = outer(work, first + lane, sum_gate);
+    more_gate = outer(work, first + LANES + lane, more_gate);
     let value = way_back(work, 0u, mat4x4<f32>());
     expose(work, d_tangent);
-    sum_tangent = outer_wide(work, lane, sum_tangent);
-    more_tangent = outer_wide(work, LANES + lane, more_tangent);
+    sum_tangent = outer(work, first + lane, sum_tangent);
+    more_tangent = outer(work, first + LANES + lane, more_tangent);
     return way_back(work, 1u, value);
 }
 
@@ -734,40 +711,31 @@ fn added(work: Work, value: mat4x4<f32>, lane: u32) -> mat4x4<f32> {
     return sum;
 }
 
-// Adds the slices of one gate's matrix in their order and leaves it.
-fn leave_slices(work: Work, start: u32, value: mat4x4<f32>, lane: u32) {
+// Adds the slices of the blocks from `first` on in their order and leaves them.
+fn leave_blocks(work: Work, index: u32, first: u32, gate: mat4x4<f32>, tangent: mat4x4<f32>, lane: u32) {
     workgroupBarrier();
-    tile[4u * lane] = value[0];
-    tile[4u * lane + 1u] = value[1];
-    tile[4u * lane + 2u] = value[2];
-    tile[4u * lane + 3u] = value[3];
+    tile[4u * lane] = gate[0];
+    tile[4u * lane + 1u] = gate[1];
+    tile[4u * lane + 2u] = gate[2];
+    tile[4u * lane + 3u] = gate[3];
+    tile[SECOND + 4u * lane] = tangent[0];
+    tile[SECOND + 4u * lane + 1u] = tangent[1];
+    tile[SECOND + 4u * lane + 2u] = tangent[2];
+    tile[SECOND + 4u * lane + 3u] = tangent[3];
     workgroupBarrier();
     let blocks = work.quads * work.quads;
-    for (var i = lane; i < 4u * blocks; i += LANES) {
-        var sum = tile[i];
+    let size = min(blocks, LANES);
+    for (var i = lane; i < 8u * size; i += LANES) {
+        let at = i / (4u * size) * SECOND + i % (4u * size);
+        var sum = tile[at];
         for (var slice = 1u; slice < LANES / blocks; slice++) {
-            sum += tile[4u * slice * blocks + i];
+            sum += tile[at + 4u * slice * size];
         }
-        let row = i / 4u / work.quads * 4u + i % 4u;
-        scratch[start + row * work.quads + i / 4u % work.quads] = sum;
-    }
-}
-
-fn leave_wide(work: Work, start: u32, lane: u32) {
-    let other = start + 4u * work.quads * work.quads;
-    leave_block(work, start, lane, sum_gate);
-    leave_block(work, start, LANES + lane, more_gate);
-    leave_block(work, other, lane, sum_tangent);
-    leave_block(work, other, LANES + lane, more_tangent);
-}
-
-fn leave_block(work: Work, start: u32, block: u32, value: mat4x4<f32>) {
-    if block < work.quads * work.quads {
-        let at = start + block / work.quads * 4u * work.quads + block % work.quads;
-        scratch[at] = value[0];
-        scratch[at + work.quads] = value[1];
-        scratch[at + 2u * work.quads] = value[2];
-        scratch[at + 3u * work.quads] = value[3];
+        let block = first + i % (4u * size) / 4u;
+        let row = i / (4u * size) * 4u * work.quads + block / work.quads * 4u + i % 4u;
+        if block < blocks {
+            scratch[record(index) + row * work.quads + block % work.quads] = sum;
+        }
     }
 }
 

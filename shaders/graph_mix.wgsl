@@ -2,7 +2,7 @@
 // reciprocal standard deviation of z over all nodes and the channels of a group.
 //
 // shapes   h [b, inputs, t, c], a graph of compressed sparse rows, e [n, k], P [k, c, c], z [b, n, t, c],
-//          stats [b, t, g, 2], scratch: W [n, 4q, 4q] and moments [parts, 2, b t, 4q] with q = c / 4 rounded up; c <= 64
+//          stats [b, t, g, 2], scratch: W [n, 4q, 4q] and moments [parts, 2, b t, 4q] with q = c / 4 rounded up; c <= 512
 // launch   weights: 128 invocations for 128 vec4s of W of 8 nodes; main: a workgroup of 128 for 4 * (128 / q) rows
 //          (sample and frame) of a run of nodes; stats: a workgroup of 64 for a row and group
 // shared   16 KiB: neighbour sums of all rows, and W_n or what fits of it
@@ -236,13 +236,7 @@ fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
     let sums = gathered(p.first + node, origin, work.column);
     var acc = mat4x4<f32>();
     if p.residual != 0u {
-        let at = origin + (p.first + node) * p.frames * p.channels;
-        acc = mat4x4(
-            h_quad(at.x, work.column),
-            h_quad(at.y, work.column),
-            h_quad(at.z, work.column),
-            h_quad(at.w, work.column),
-        );
+        acc = h_quads(origin + (p.first + node) * p.frames * p.channels, work.column);
     }
     // So many rows of W, in fours, fit at a time.
     let width = min(work.quads, LANES / work.quads);
@@ -264,38 +258,37 @@ fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
 fn gathered(node: u32, origin: vec4<u32>, column: u32) -> mat4x4<f32> {
     var sums = mat4x4<f32>();
     let end = offsets[p.offsets + node + 1u];
-    for (var i = offsets[p.offsets + node]; i < end; i++) {
-        let at = origin + neighbours[p.neighbours + i] * p.frames * p.channels;
-        var weight = 1.0;
+    for (var i = offsets[p.offsets + node]; i < end; i += 2u) {
+        // Two neighbours at a time, so that eight loads are under way; after an odd last one comes itself times 0.
+        let next = min(i + 1u, end - 1u);
+        let a = h_quads(origin + neighbours[p.neighbours + i] * p.frames * p.channels, column);
+        let b = h_quads(origin + neighbours[p.neighbours + next] * p.frames * p.channels, column);
+        var weights = vec2(1.0, select(0.0, 1.0, next > i));
         if p.values != ABSENT {
-            weight = values[p.values + i];
+            weights *= vec2(values[p.values + i], values[p.values + next]);
         }
-        sums[0] = fma(vec4(weight), h_quad(at.x, column), sums[0]);
-        sums[1] = fma(vec4(weight), h_quad(at.y, column), sums[1]);
-        sums[2] = fma(vec4(weight), h_quad(at.z, column), sums[2]);
-        sums[3] = fma(vec4(weight), h_quad(at.w, column), sums[3]);
+        sums[0] = fma(vec4(weights.y), b[0], fma(vec4(weights.x), a[0], sums[0]));
+        sums[1] = fma(vec4(weights.y), b[1], fma(vec4(weights.x), a[1], sums[1]));
+        sums[2] = fma(vec4(weights.y), b[2], fma(vec4(weights.x), a[2], sums[2]));
+        sums[3] = fma(vec4(weights.y), b[3], fma(vec4(weights.x), a[3], sums[3]));
     }
     return sums;
 }
 
-// Vec4 `quad` of the channels that begin at `at`, zeros past the last one.
-fn h_quad(at: u32, quad: u32) -> vec4<f32> {
-    let i = at + 4u * quad;
+// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
+fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
     if p.channels % 4u == 0u {
-        return h[i / 4u];
+        let i = at / 4u + quad;
+        return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
     }
-    let left = p.channels - 4u * quad;
-    var four = vec4(h[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = h[(i + 1u) / 4u][(i + 1u) % 4u];
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = h[i / 4u][i % 4u];
+        }
     }
-    if left > 2u {
-        four.z = h[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = h[(i + 3u) / 4u][(i + 3u) % 4u];
-    }
-    return four;
+    return found;
 }
 
 // An invocation's vec4s of `count` fours of rows of W_n.

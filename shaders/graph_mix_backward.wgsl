@@ -3,7 +3,7 @@
 //
 // shapes   h, z, d, u [b, n, t, c], a graph of compressed sparse rows, e, de [n, k], P, dP [k, c, c], stats and sums
 //          [b, t, g, 2], scratch: W^T, then dW in its place [n, 4q, 4q], and dP of runs of nodes [parts, k, 4q, 4q] with
-//          q = c / 4 rounded up; c <= 64
+//          q = c / 4 rounded up; c <= 512
 // launch   weights: 128 invocations for 128 vec4s of W^T of 8 nodes; main: a workgroup of 128 for 4 * (128 / q) rows
 //          (sample and frame) of a run of nodes; dw: a workgroup of 128 for up to 32 by 32 numbers of a node's dW; de: one
 //          for four nodes; dpool: one invocation for a vec4 of 8 prototypes and a run of nodes, then one for a number
@@ -410,16 +410,19 @@ fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f
         return found;
     }
     let end = offsets[p.offsets + node + 1u];
-    for (var i = offsets[p.offsets + node]; i < end; i++) {
-        let start = p.h + at + neighbours[p.neighbours + i] * p.frames * p.channels;
-        var weight = 1.0;
+    for (var i = offsets[p.offsets + node]; i < end; i += 2u) {
+        // Two neighbours at a time, so that eight loads are under way; after an odd last one comes itself times 0.
+        let next = min(i + 1u, end - 1u);
+        let a = h_quads(p.h + at + neighbours[p.neighbours + i] * p.frames * p.channels, quad);
+        let b = h_quads(p.h + at + neighbours[p.neighbours + next] * p.frames * p.channels, quad);
+        var weights = vec2(1.0, select(0.0, 1.0, next > i));
         if p.values != ABSENT {
-            weight = values[p.values + i];
+            weights *= vec2(values[p.values + i], values[p.values + next]);
         }
-        found[0] = fma(vec4(weight), h_quad(start.x, quad), found[0]);
-        found[1] = fma(vec4(weight), h_quad(start.y, quad), found[1]);
-        found[2] = fma(vec4(weight), h_quad(start.z, quad), found[2]);
-        found[3] = fma(vec4(weight), h_quad(start.w, quad), found[3]);
+        found[0] = fma(vec4(weights.y), b[0], fma(vec4(weights.x), a[0], found[0]));
+        found[1] = fma(vec4(weights.y), b[1], fma(vec4(weights.x), a[1], found[1]));
+        found[2] = fma(vec4(weights.y), b[2], fma(vec4(weights.x), a[2], found[2]));
+        found[3] = fma(vec4(weights.y), b[3], fma(vec4(weights.x), a[3], found[3]));
     }
     // Of rows past the last one dz is zero.
     return found;
@@ -431,59 +434,44 @@ fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32) -> mat4x4<f32> {
     if quad >= (p.channels + 3u) / 4u {
         return found;
     }
-    if inside.x {
-        found[0] = d_quad(p.d + at.x, quad);
+    let dz = d_quads(p.d + at, quad);
+    found[0] = select(vec4(0.0), dz[0], inside.x);
+    found[1] = select(vec4(0.0), dz[1], inside.y);
+    found[2] = select(vec4(0.0), dz[2], inside.z);
+    found[3] = select(vec4(0.0), dz[3], inside.w);
+    return found;
+}
+
+// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
+fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
+    if p.channels % 4u == 0u {
+        let i = at / 4u + quad;
+        return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
     }
-    if inside.y {
-        found[1] = d_quad(p.d + at.y, quad);
-    }
-    if inside.z {
-        found[2] = d_quad(p.d + at.z, quad);
-    }
-    if inside.w {
-        found[3] = d_quad(p.d + at.w, quad);
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = h[i / 4u][i % 4u];
+        }
     }
     return found;
 }
 
-// Vec4 `quad` of the channels that begin at `at`, zeros past the last one.
-fn h_quad(at: u32, quad: u32) -> vec4<f32> {
-    let i = at + 4u * quad;
-    if p.channels % 4u == 0u {
-        return h[i / 4u];
-    }
-    let left = p.channels - 4u * quad;
-    var four = vec4(h[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = h[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if left > 2u {
-        four.z = h[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = h[(i + 3u) / 4u][(i + 3u) % 4u];
-    }
-    return four;
-}
-
 // The same of d.
-fn d_quad(at: u32, quad: u32) -> vec4<f32> {
-    let i = at + 4u * quad;
+fn d_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
     if p.channels % 4u == 0u {
-        return d[i / 4u];
+        let i = at / 4u + quad;
+        return mat4x4(d[i.x], d[i.y], d[i.z], d[i.w]);
     }
-    let left = p.channels - 4u * quad;
-    var four = vec4(d[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = d[(i + 1u) / 4u][(i + 1u) % 4u];
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = d[i / 4u][i % 4u];
+        }
     }
-    if left > 2u {
-        four.z = d[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = d[(i + 3u) / 4u][(i + 3u) % 4u];
-    }
-    return four;
+    return found;
 }
 
 // acc + a block of 4 by 4 numbers of (neighbour sums)^T dz, over the shared rows slice, slice + slices and so on.

@@ -72,7 +72,7 @@ pub(crate) fn cost(p: &Params) -> Cost {
 }
 
 /// Most channels that the shaders' workgroups hold.
-const WIDEST: u32 = 64;
+const WIDEST: u32 = 256;
 
 /// How the shaders split a launch into workgroups of 128 invocations, each with four frames by four channels of a node.
 pub(crate) struct Grid {

@@ -61,18 +61,19 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     };
     let main = match (p.gated, p.channels.is_multiple_of(4)) {
         (0, true) => "gated_head_backward_plain",
-        (0, false) => "gated_head_backward_plain_each",
         (_, true) if p.channels <= 32 => "gated_head_backward",
         (_, true) => "gated_head_backward_wide",
         (_, false) => "gated_head_backward_each",
     };
+    // A pass has 256 blocks of 4 by 4 numbers of either gate's matrix.
+    let passes = if p.gated == 1 { grid.quads.pow(2).div_ceil(256) } else { 1 };
     // The folded weights and those of the way back, bounds, the sums of all workgroups and of the weights in all.
     let (folded, back) = (grid.folded() as usize, 8 * grid.quads.pow(2) as usize);
     let sums = (folded + 8 * grid.quads as usize) * grid.groups(p) as usize;
     grid.dispatches(folded + back + p.nodes.div_ceil(2) as usize + sums + folded)
         .then("gated_head_backward_fold", ((folded + back) as u32).div_ceil(128))
         .then("gated_head_backward_bounds", p.nodes.max(1).div_ceil(128))
-        .then(main, grid.groups(p))
+        .then(main, grid.groups(p) * passes)
         .then("gated_head_backward_total", grid.folded().div_ceil(16))
         .then("gated_head_backward_sums", p.batch * p.frames * p.groups)
         .then("gated_head_backward_weights", (2 * p.channels * p.channels + 3 * p.channels + 1).div_ceil(128))

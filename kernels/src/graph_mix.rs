@@ -76,7 +76,7 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
 };
 
 /// Most channels that the shaders' workgroups hold.
-const WIDEST: u32 = 64;
+const WIDEST: u32 = 512;
 
 /// How the shaders split a launch into workgroups of 128 invocations, each with four rows by four channels.
 pub(crate) struct Grid {
