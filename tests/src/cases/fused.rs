@@ -39,6 +39,25 @@ pub(super) fn rows() -> Vec<Case> {
             problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: false }, values),
         },
         Case {
+            // Shaders keep matrices of up to 32 channels whole, those of more in blocks, of more than 64 in several passes.
+            name: "spatial_block_wide",
+            axes: &[("batch", 2), ("frames", 5), ("nodes", 23), ("width", 16), ("prototypes", 10)],
+            large: &[2, 46, 75, 16, 10],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: true }, values),
+        },
+        Case {
+            name: "spatial_block_wider",
+            axes: &[("batch", 2), ("frames", 5), ("nodes", 23), ("width", 32), ("prototypes", 10)],
+            large: &[2, 9, 75, 32, 5],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: false, loss: false }, values),
+        },
+        Case {
+            name: "spatial_block_widest",
+            axes: &[("batch", 1), ("frames", 5), ("nodes", 17), ("width", 43), ("prototypes", 3)],
+            large: &[1, 9, 35, 44, 5],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: false, loss: true }, values),
+        },
+        Case {
             name: "spatial_block_plain",
             axes: &[("batch", 2), ("frames", 3), ("nodes", 31), ("width", 3), ("prototypes", 5)],
             large: &[3, 46, 303, 2, 8],

@@ -1,0 +1,451 @@
+// graph_mix: z[b, n] = r h[b, first + n] + (sum_j a_nj h[b, j]) W_n, W_n = sum_k e[n, k] P[k], and the mean and the
+// reciprocal standard deviation of z over all nodes and the channels of a group.
+//
+// shapes   h [b, inputs, t, c], a graph of compressed sparse rows, e [n, k], P [k, c, c], z [b, n, t, c],
+//          stats [b, t, g, 2], scratch: W [n, 4q, 4q] and moments [parts, 2, b t, 4q] with q = c / 4 rounded up; c <= 512
+// launch   weights: 128 invocations for 128 vec4s of W of 8 nodes; main: a workgroup of 128 for 4 * (128 / q) rows
+//          (sample and frame) of a run of nodes; stats: a workgroup of 64 for a row and group
+// shared   16 KiB: neighbour sums of all rows, and W_n or what fits of it
+// plan     a workgroup keeps its rows and walks over nodes. Every invocation gathers one vec4 of four rows, coalesced
+//          along channels and frames, so that four loads are under way for each neighbour; the sums go to shared memory,
+//          where an invocation takes four rows times one vec4 of columns: 8 shared loads for 64 multiply-adds. Columns
+//          of the shared rows are swizzled, so that consecutive rows lie in different banks. W comes from scratch memory:
+//          made once it costs c / (b t) of the bytes of h, made in every workgroup a sixth of all multiply-adds. Moments
+//          about the value at the run's first node stay in registers; stats merges those of the runs (Chan et al. 1983)
+//          in a fixed order, no atomics.
+// bound    c = 32: memory, 8 c bytes a token and 9 loads from the cache, 60 % of the copy bandwidth expected; c = 64:
+//          multiply-adds, 40 % of the peak expected; not measured on a GPU
+
+struct Parameters {
+    batch: u32,
+    frames: u32,
+    nodes: u32,
+    inputs: u32,
+    first: u32,
+    channels: u32,
+    prototypes: u32,
+    groups: u32,
+    residual: u32,
+    edges: u32,
+    eps: f32,
+    h: u32,
+    offsets: u32,
+    neighbours: u32,
+    values: u32,
+    e: u32,
+    pool: u32,
+    z: u32,
+    stats: u32,
+    scratch: u32,
+    parts: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> h: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> offsets: array<u32>;
+@group(0) @binding(2) var<storage, read_write> neighbours: array<u32>;
+@group(0) @binding(3) var<storage, read_write> values: array<f32>;
+@group(0) @binding(4) var<storage, read_write> e: array<f32>;
+@group(0) @binding(5) var<storage, read_write> pool: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> z: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> z_each: array<f32>;
+@group(0) @binding(7) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(8) var<storage, read_write> scratch: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> scratch_each: array<f32>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+const ABSENT = 0xffffffffu;
+const LANES = 128u;
+// Where the shared rows of W begin.
+const SHARED_W = 512u;
+
+// Neighbour sums [4 * (128 / q), q] and rows of W [4 * (128 / q), q].
+var<workgroup> tile: array<vec4<f32>, 1024>;
+// Moments of a row and group: count, mean, squares about the mean.
+var<workgroup> moments: array<vec3<f32>, 64>;
+
+// W of eight nodes: an invocation has the same vec4 of each.
+@compute @workgroup_size(128)
+fn graph_mix_weights(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * grid.x + group.x) * LANES + lane;
+    let quads = (p.channels + 3u) / 4u;
+    let square = 4u * quads * quads;
+    let quad = i % square;
+    let node = i / square * 8u;
+    if node >= p.nodes {
+        return;
+    }
+    var low = mat4x4<f32>();
+    var high = mat4x4<f32>();
+    for (var k = 0u; k < p.prototypes; k++) {
+        let prototype = pool_quad(k, quad / quads, quad % quads);
+        low[0] = fma(vec4(embedding(node, k)), prototype, low[0]);
+        low[1] = fma(vec4(embedding(node + 1u, k)), prototype, low[1]);
+        low[2] = fma(vec4(embedding(node + 2u, k)), prototype, low[2]);
+        low[3] = fma(vec4(embedding(node + 3u, k)), prototype, low[3]);
+        high[0] = fma(vec4(embedding(node + 4u, k)), prototype, high[0]);
+        high[1] = fma(vec4(embedding(node + 5u, k)), prototype, high[1]);
+        high[2] = fma(vec4(embedding(node + 6u, k)), prototype, high[2]);
+        high[3] = fma(vec4(embedding(node + 7u, k)), prototype, high[3]);
+    }
+    store_weights(node, quad, low[0]);
+    store_weights(node + 1u, quad, low[1]);
+    store_weights(node + 2u, quad, low[2]);
+    store_weights(node + 3u, quad, low[3]);
+    store_weights(node + 4u, quad, high[0]);
+    store_weights(node + 5u, quad, high[1]);
+    store_weights(node + 6u, quad, high[2]);
+    store_weights(node + 7u, quad, high[3]);
+}
+
+fn embedding(node: u32, k: u32) -> f32 {
+    return e[p.e + min(node, p.nodes - 1u) * p.prototypes + k];
+}
+
+// Four numbers of a row of prototype k, zeros past its ends.
+fn pool_quad(k: u32, row: u32, quad: u32) -> vec4<f32> {
+    if row >= p.channels {
+        return vec4(0.0);
+    }
+    let i = p.pool + (k * p.channels + row) * p.channels + 4u * quad;
+    if p.channels % 4u == 0u {
+        return pool[i / 4u];
+    }
+    let left = p.channels - 4u * quad;
+    var four = vec4(pool[i / 4u][i % 4u], 0.0, 0.0, 0.0);
+    if left > 1u {
+        four.y = pool[(i + 1u) / 4u][(i + 1u) % 4u];
+    }
+    if left > 2u {
+        four.z = pool[(i + 2u) / 4u][(i + 2u) % 4u];
+    }
+    if left > 3u {
+        four.w = pool[(i + 3u) / 4u][(i + 3u) % 4u];
+    }
+    return four;
+}
+
+fn store_weights(node: u32, quad: u32, value: vec4<f32>) {
+    let quads = (p.channels + 3u) / 4u;
+    if node < p.nodes {
+        scratch[p.scratch / 4u + node * 4u * quads * quads + quad] = value;
+    }
+}
+
+// What an invocation has to do: four rows by one vec4 of columns, in a run of nodes.
+struct Work {
+    part: u32,
+    // Its nodes.
+    start: u32,
+    end: u32,
+    // Vec4s of the channels.
+    quads: u32,
+    // Rows between two of the invocation's four, the first one in the workgroup, and its vec4 of columns.
+    slots: u32,
+    slot: u32,
+    column: u32,
+    // The four rows, past the last one clamped.
+    rows: vec4<u32>,
+    inside: vec4<bool>,
+}
+
+fn work_of(index: u32, lane: u32) -> Work {
+    let all = p.batch * p.frames;
+    let quads = (p.channels + 3u) / 4u;
+    let slots = LANES / quads;
+    let tiles = (all + 4u * slots - 1u) / (4u * slots);
+    let part = index / tiles;
+    let run = (p.nodes + p.parts - 1u) / p.parts;
+    let slot = lane / quads;
+    let rows = index % tiles * 4u * slots + slot + vec4(0u, 1u, 2u, 3u) * slots;
+    let inside = rows < vec4(select(0u, all, slot < slots));
+    let end = min(part * run + run, p.nodes);
+    return Work(part, part * run, end, quads, slots, slot, lane % quads, min(rows, vec4(all - 1u)), inside);
+}
+
+// Where rows (sample and frame) of a node begin among the windows of `nodes` nodes.
+fn window(row: vec4<u32>, node: u32, nodes: u32) -> vec4<u32> {
+    return ((row / p.frames * nodes + node) * p.frames + row % p.frames) * p.channels;
+}
+
+// Channels a multiple of four.
+@compute @workgroup_size(128)
+fn graph_mix(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let work = work_of(group.y * grid.x + group.x, lane);
+    if work.part >= p.parts {
+        return;
+    }
+    let origin = p.h + window(work.rows, 0u, p.inputs);
+    let to = (p.z + window(work.rows, 0u, p.nodes)) / 4u + work.column;
+    var seen: Moments;
+    for (var node = work.start; node < work.end; node++) {
+        let value = mixed(work, node, origin, lane);
+        let at = to + node * p.frames * work.quads;
+        if work.inside.x {
+            z[at.x] = value[0];
+        }
+        if work.inside.y {
+            z[at.y] = value[1];
+        }
+        if work.inside.z {
+            z[at.z] = value[2];
+        }
+        if work.inside.w {
+            z[at.w] = value[3];
+        }
+        seen = taken(seen, value, node == work.start);
+    }
+    leave(work, seen);
+}
+
+// Any channels.
+@compute @workgroup_size(128)
+fn graph_mix_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let work = work_of(group.y * grid.x + group.x, lane);
+    if work.part >= p.parts {
+        return;
+    }
+    let origin = p.h + window(work.rows, 0u, p.inputs);
+    var seen: Moments;
+    for (var node = work.start; node < work.end; node++) {
+        let value = mixed(work, node, origin, lane);
+        let at = p.z + window(work.rows, node, p.nodes) + 4u * work.column;
+        for (var m = 0u; m < 4u; m++) {
+            for (var k = 0u; k < min(p.channels - 4u * work.column, 4u) && work.inside[m]; k++) {
+                z_each[at[m] + k] = value[m][k];
+            }
+        }
+        seen = taken(seen, value, node == work.start);
+    }
+    leave(work, seen);
+}
+
+// z of a node; `origin` is where the rows of h's first node begin.
+fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
+    let sums = gathered(p.first + node, origin, work.column);
+    var acc = mat4x4<f32>();
+    if p.residual != 0u {
+        acc = h_quads(origin + (p.first + node) * p.frames * p.channels, work.column);
+    }
+    // So many rows of W, in fours, fit at a time.
+    let width = min(work.quads, LANES / work.quads);
+    for (var block = 0u; block < work.quads; block += width) {
+        let count = min(work.quads - block, width);
+        let w = weights(node, block, count, lane);
+        workgroupBarrier();
+        if block == 0u && work.slot < work.slots {
+            share(work.quads, work.slots, work.slot, work.column, sums);
+        }
+        share_weights(lane, w);
+        workgroupBarrier();
+        acc = multiplied(work, block, count, acc);
+    }
+    return acc;
+}
+
+// Sums over the neighbours of a node of h, one vec4 of columns in four rows; `origin` is where those of h's first node begin.
+fn gathered(node: u32, origin: vec4<u32>, column: u32) -> mat4x4<f32> {
+    var sums = mat4x4<f32>();
+    let end = offsets[p.offsets + node + 1u];
+    for (var i = offsets[p.offsets + node]; i < end; i += 2u) {
+        // Two neighbours at a time, so that eight loads are under way; after an odd last one comes itself times 0.
+        let next = min(i + 1u, end - 1u);
+        let a = h_quads(origin + neighbours[p.neighbours + i] * p.frames * p.channels, column);
+        let b = h_quads(origin + neighbours[p.neighbours + next] * p.frames * p.channels, column);
+        var weights = vec2(1.0, select(0.0, 1.0, next > i));
+        if p.values != ABSENT {
+            weights *= vec2(values[p.values + i], values[p.values + next]);
+        }
+        sums[0] = fma(vec4(weights.y), b[0], fma(vec4(weights.x), a[0], sums[0]));
+        sums[1] = fma(vec4(weights.y), b[1], fma(vec4(weights.x), a[1], sums[1]));
+        sums[2] = fma(vec4(weights.y), b[2], fma(vec4(weights.x), a[2], sums[2]));
+        sums[3] = fma(vec4(weights.y), b[3], fma(vec4(weights.x), a[3], sums[3]));
+    }
+    return sums;
+}
+
+// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
+fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
+    if p.channels % 4u == 0u {
+        let i = at / 4u + quad;
+        return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
+    }
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = h[i / 4u][i % 4u];
+        }
+    }
+    return found;
+}
+
+// An invocation's vec4s of `count` fours of rows of W_n.
+fn weights(node: u32, block: u32, count: u32, lane: u32) -> mat4x4<f32> {
+    let quads = (p.channels + 3u) / 4u;
+    let last = 4u * count * quads - 1u;
+    let start = p.scratch / 4u + (node * quads + block) * 4u * quads;
+    var w = mat4x4<f32>();
+    w[0] = scratch[start + min(lane, last)];
+    if last >= LANES {
+        w[1] = scratch[start + min(LANES + lane, last)];
+    }
+    if last >= 2u * LANES {
+        w[2] = scratch[start + min(2u * LANES + lane, last)];
+        w[3] = scratch[start + min(3u * LANES + lane, last)];
+    }
+    return w;
+}
+
+fn share_weights(lane: u32, w: mat4x4<f32>) {
+    tile[SHARED_W + lane] = w[0];
+    tile[SHARED_W + LANES + lane] = w[1];
+    tile[SHARED_W + 2u * LANES + lane] = w[2];
+    tile[SHARED_W + 3u * LANES + lane] = w[3];
+}
+
+// Rows `slot`, `slot + slots` and so on of a column of the shared rows.
+fn share(quads: u32, slots: u32, slot: u32, column: u32, value: mat4x4<f32>) {
+    tile[place(quads, slot, column)] = value[0];
+    tile[place(quads, slot + slots, column)] = value[1];
+    tile[place(quads, slot + 2u * slots, column)] = value[2];
+    tile[place(quads, slot + 3u * slots, column)] = value[3];
+}
+
+// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
+fn place(quads: u32, row: u32, column: u32) -> u32 {
+    // 2^n - 1 where 2^n divides the columns, up to 7.
+    let mask = min(quads & (0u - quads), 8u) - 1u;
+    return row * quads + (column ^ (row & mask));
+}
+
+// acc + `count` fours of columns of the shared rows times the shared rows of W.
+fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
+    var sum = acc;
+    for (var i = 0u; i < count; i++) {
+        let x0 = tile[place(work.quads, work.slot, block + i)];
+        let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
+        let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
+        let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+        let at = SHARED_W + 4u * i * work.quads + work.column;
+        let w = mat4x4(tile[at], tile[at + work.quads], tile[at + 2u * work.quads], tile[at + 3u * work.quads]);
+        sum[0] = row_times(x0, w, sum[0]);
+        sum[1] = row_times(x1, w, sum[1]);
+        sum[2] = row_times(x2, w, sum[2]);
+        sum[3] = row_times(x3, w, sum[3]);
+    }
+    return sum;
+}
+
+fn row_times(x: vec4<f32>, w: mat4x4<f32>, acc: vec4<f32>) -> vec4<f32> {
+    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], acc))));
+}
+
+// Sums about the value at the first node, of four rows.
+struct Moments {
+    shift: mat4x4<f32>,
+    sum: mat4x4<f32>,
+    square: mat4x4<f32>,
+}
+
+fn taken(before: Moments, value: mat4x4<f32>, first: bool) -> Moments {
+    var seen = before;
+    if first {
+        seen.shift = value;
+    }
+    let d = value - seen.shift;
+    seen.sum += d;
+    seen.square[0] = fma(d[0], d[0], seen.square[0]);
+    seen.square[1] = fma(d[1], d[1], seen.square[1]);
+    seen.square[2] = fma(d[2], d[2], seen.square[2]);
+    seen.square[3] = fma(d[3], d[3], seen.square[3]);
+    return seen;
+}
+
+// Leaves mean and squares about the mean of a run of nodes.
+fn leave(work: Work, seen: Moments) {
+    let share = 1.0 / f32(work.end - work.start);
+    let rows = work.rows * work.quads + work.column;
+    let means = moments_start() + 2u * work.part * p.batch * p.frames * work.quads + rows;
+    let squares = means + p.batch * p.frames * work.quads;
+    if work.inside.x {
+        scratch[means.x] = fma(seen.sum[0], vec4(share), seen.shift[0]);
+        scratch[squares.x] = fma(seen.sum[0] * -share, seen.sum[0], seen.square[0]);
+    }
+    if work.inside.y {
+        scratch[means.y] = fma(seen.sum[1], vec4(share), seen.shift[1]);
+        scratch[squares.y] = fma(seen.sum[1] * -share, seen.sum[1], seen.square[1]);
+    }
+    if work.inside.z {
+        scratch[means.z] = fma(seen.sum[2], vec4(share), seen.shift[2]);
+        scratch[squares.z] = fma(seen.sum[2] * -share, seen.sum[2], seen.square[2]);
+    }
+    if work.inside.w {
+        scratch[means.w] = fma(seen.sum[3], vec4(share), seen.shift[3]);
+        scratch[squares.w] = fma(seen.sum[3] * -share, seen.sum[3], seen.square[3]);
+    }
+}
+
+// First vec4 of the moments, after W.
+fn moments_start() -> u32 {
+    let quads = (p.channels + 3u) / 4u;
+    return p.scratch / 4u + p.nodes * 4u * quads * quads;
+}
+
+@compute @workgroup_size(64)
+fn graph_mix_stats(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = group.y * grid.x + group.x;
+    let rows = p.batch * p.frames;
+    if index >= rows * p.groups {
+        return;
+    }
+    let padded = (p.channels + 3u) / 4u * 4u;
+    let width = p.channels / p.groups;
+    let run = (p.nodes + p.parts - 1u) / p.parts;
+    let start = 4u * moments_start() + index / p.groups * padded + index % p.groups * width;
+    var seen = vec3(0.0);
+    for (var i = lane; i < p.parts * width; i += 64u) {
+        let part = i / width;
+        let at = start + 2u * part * rows * padded + i % width;
+        let count = f32(min(run, p.nodes - part * run));
+        seen = merged(seen, vec3(count, scratch_each[at], scratch_each[at + rows * padded]));
+    }
+    moments[lane] = seen;
+    for (var half = 32u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            moments[lane] = merged(moments[lane], moments[lane + half]);
+        }
+    }
+    if lane == 0u {
+        let all = moments[0];
+        stats[p.stats + 2u * index] = all.y;
+        stats[p.stats + 2u * index + 1u] = 1.0 / sqrt(all.z / all.x + p.eps);
+    }
+}
+
+// Count, mean and squares about the mean of two sets together (Chan et al. 1983).
+fn merged(a: vec3<f32>, b: vec3<f32>) -> vec3<f32> {
+    if b.x == 0.0 {
+        return a;
+    }
+    let count = a.x + b.x;
+    let delta = b.y - a.y;
+    let weight = b.x / count;
+    return vec3(count, fma(delta, weight, a.y), a.z + b.z + delta * delta * a.x * weight);
+}
