@@ -14,33 +14,11 @@
 // bound    multiply-adds: 24.6 kFLOP a token at c = 32 for 136 bytes; 40 % of the peak expected; not measured on a GPU
 
 struct Parameters {
-    batch: u32,
-    frames: u32,
-    nodes: u32,
-    inputs: u32,
-    channels: u32,
-    hidden: u32,
-    heads: u32,
-    eps: f32,
-    planes: u32,
-    shift: u32,
-    w_in: u32,
-    norm1_gamma: u32,
-    norm1_beta: u32,
-    w_q: u32,
-    w_k: u32,
-    w_v: u32,
-    w_o: u32,
-    b_o: u32,
-    norm2_gamma: u32,
-    norm2_beta: u32,
-    w_1: u32,
-    b_1: u32,
-    w_2: u32,
-    b_2: u32,
-    h: u32,
-    scratch: u32,
-    parts: u32,
+    batch: u32, frames: u32, nodes: u32, inputs: u32, channels: u32, hidden: u32, heads: u32, eps: f32,
+    planes: u32, shift: u32, w_in: u32,
+    norm1_gamma: u32, norm1_beta: u32, w_q: u32, w_k: u32, w_v: u32, w_o: u32, b_o: u32,
+    norm2_gamma: u32, norm2_beta: u32, w_1: u32, b_1: u32, w_2: u32, b_2: u32, h: u32,
+    scratch: u32, parts: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> planes: array<f32>;
@@ -123,30 +101,18 @@ fn sizes(workgroup_size: u32) {
 }
 
 @compute @workgroup_size(32)
-fn temporal_block_32(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    windows(group.y * grid.x + group.x, lane, 32u);
+fn temporal_block_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    windows(group.x, lane, 32u);
 }
 
 @compute @workgroup_size(64)
-fn temporal_block_64(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    windows(group.y * grid.x + group.x, lane, 64u);
+fn temporal_block_64(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    windows(group.x, lane, 64u);
 }
 
 @compute @workgroup_size(128)
-fn temporal_block_128(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    windows(group.y * grid.x + group.x, lane, 128u);
+fn temporal_block_128(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    windows(group.x, lane, 128u);
 }
 
 fn windows(part: u32, lane: u32, workgroup_size: u32) {
@@ -478,19 +444,16 @@ fn gelu(x: vec4<f32>) -> vec4<f32> {
     return x * select(tail, 1.0 - tail, x > vec4(0.0));
 }
 
+// The weights. A launch has too few numbers of each to be folded into rows of workgroups.
+
 // The projections of the planes and to queries and keys.
 @compute @workgroup_size(256)
-fn temporal_block_pack_qk(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn temporal_block_pack_qk(@builtin(global_invocation_id) id: vec3<u32>) {
     sizes(128u);
-    let i = (group.y * grid.x + group.x) * 256u + lane;
-    if i < 4u * s.q {
-        scratch_each[p.scratch + i] = packed_in(i % (4u * s.c), i / (4u * s.c));
-    } else if i < 4u * s.value_out {
-        scratch_each[p.scratch + i] = packed_qk(i - 4u * s.q);
+    if id.x < 4u * s.q {
+        scratch_each[p.scratch + id.x] = packed_in(id.x % (4u * s.c), id.x / (4u * s.c));
+    } else if id.x < 4u * s.value_out {
+        scratch_each[p.scratch + id.x] = packed_qk(id.x - 4u * s.q);
     }
 }
 
@@ -529,29 +492,22 @@ fn weight_qk(keys: bool, at: u32) -> f32 {
     return w_q[p.w_q + at];
 }
 
-// W_vo of every head, divided by sqrt(dim), and the bias behind.
+// W_vo of every head, divided by sqrt(dim), each with its bias behind; and b_o.
 @compute @workgroup_size(256)
-fn temporal_block_pack_value_out(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn temporal_block_pack_value_out(@builtin(global_invocation_id) id: vec3<u32>) {
     sizes(128u);
-    let i = (group.y * grid.x + group.x) * 256u + lane;
-    let column = i % (4u * s.c);
-    if i >= 4u * (s.up - s.value_out) {
-        return;
-    }
+    let column = id.x % (4u * s.c);
+    let line = id.x / (4u * s.c);
+    let lines = p.heads * (4u * s.c + 1u);
     var value = 0.0;
-    if column < p.channels {
-        let input = i / (4u * s.c);
-        if i < 4u * (s.bias_out - s.value_out) {
-            value = packed_value_out(input / (4u * s.c + 1u), input % (4u * s.c + 1u), column);
-        } else {
-            value = b_o[p.b_o + column];
-        }
+    if column < p.channels && line < lines {
+        value = packed_value_out(line / (4u * s.c + 1u), line % (4u * s.c + 1u), column);
+    } else if column < p.channels {
+        value = b_o[p.b_o + column];
     }
-    scratch_each[p.scratch + 4u * s.value_out + i] = value;
+    if line <= lines {
+        scratch_each[p.scratch + 4u * s.value_out + id.x] = value;
+    }
 }
 
 fn packed_value_out(head: u32, input: u32, column: u32) -> f32 {
@@ -571,24 +527,6 @@ fn packed_value_out(head: u32, input: u32, column: u32) -> f32 {
     return sum / sqrt(f32(dim));
 }
 
-// The feed-forward layer.
-@compute @workgroup_size(256)
-fn temporal_block_pack_feed_forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    sizes(128u);
-    let i = (group.y * grid.x + group.x) * 256u + lane;
-    let ups = 4u * (s.down - s.up);
-    if i < ups {
-        scratch_each[p.scratch + 4u * s.up + i] = packed_up(i / (4u * s.hidden), i % (4u * s.hidden));
-    } else if i < 4u * (s.slots - s.up) {
-        let at = i - ups;
-        scratch_each[p.scratch + 4u * s.up + i] = packed_down(at / (4u * s.c), at % (4u * s.c));
-    }
-}
-
 fn packed_up(input: u32, unit: u32) -> f32 {
     var sum = 0.0;
     if unit < p.hidden && input < p.channels {
@@ -600,6 +538,19 @@ fn packed_up(input: u32, unit: u32) -> f32 {
         }
     }
     return sum;
+}
+
+// The feed-forward layer.
+@compute @workgroup_size(256)
+fn temporal_block_pack_feed_forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes(128u);
+    let ups = 4u * (s.down - s.up);
+    if id.x < ups {
+        scratch_each[p.scratch + 4u * s.up + id.x] = packed_up(id.x / (4u * s.hidden), id.x % (4u * s.hidden));
+    } else if id.x < 4u * (s.slots - s.up) {
+        let at = id.x - ups;
+        scratch_each[p.scratch + 4u * s.up + id.x] = packed_down(at / (4u * s.c), at % (4u * s.c));
+    }
 }
 
 fn packed_down(unit: u32, column: u32) -> f32 {

@@ -103,20 +103,19 @@ impl Fours {
         [qk, value_out, feed_forward].map(|fours| 4 * fours)
     }
 
-    /// Invocations of a workgroup for `frames`, each with four frames by four channels, whose memory of [`ROOM`] holds
-    /// `arrays` fours a tile and `stats` a feature.
+    /// A fourth of the frames of a block, and the blocks, where a workgroup of `invocations`, each with four frames by
+    /// four channels, holds `arrays` fours a tile and three a feature.
     ///
     /// # Errors
     /// When not even four frames fit.
-    pub(crate) fn workgroup(&self, frames: u32, arrays: u32, stats: u32) -> Result<u32, String> {
-        let row = arrays * (self.w | 1);
-        let most = (ROOM.saturating_sub(stats * self.w) / row).min(128 / self.w);
+    pub(crate) fn block(&self, frames: u32, invocations: u32, arrays: u32) -> Result<(u32, u32), String> {
+        let most = (ROOM.saturating_sub(3 * self.w) / (arrays * (self.w | 1))).min(invocations / self.w);
         if most == 0 {
-            return Err(format!("four frames of {} features exceed a workgroup's memory", 4 * self.w));
+            return Err(format!("four frames of {} features exceed a workgroup", 4 * self.w));
         }
-        let all = frames.div_ceil(4);
-        let tiles = all.div_ceil(all.div_ceil(most)) * self.w;
-        Ok(tiles.next_power_of_two().clamp(32, 128))
+        let quads = frames.div_ceil(4);
+        let blocks = quads.div_ceil(most);
+        Ok((quads.div_ceil(blocks), blocks))
     }
 }
 
@@ -129,9 +128,9 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         return Dispatches::default();
     }
     let fours = Fours::of(p);
-    let entry = match fours.workgroup(p.frames, 9, 3) {
-        Ok(32) => "temporal_block_32",
-        Ok(64) => "temporal_block_64",
+    let entry = match fours.block(p.frames, 128, 9) {
+        Ok((quads, _)) if quads * fours.w <= 32 => "temporal_block_32",
+        Ok((quads, _)) if quads * fours.w <= 64 => "temporal_block_64",
         Ok(_) => "temporal_block_128",
         Err(what) => return Dispatches::refused(what),
     };
