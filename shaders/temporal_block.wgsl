@@ -1,0 +1,563 @@
+// temporal_block: input projection, shift and one pre-norm transformer layer with linear attention over a node's frames.
+//
+// shapes   planes [f, b, t, n], shift [b, t, c], weights [out, in], h [b, n, t, c]; in scratch memory the weights, then
+//          two matrices [w, c] a part
+// launch   three packs of the weights, one invocation a number; then `parts` workgroups of 32, 64 or 128, each with
+//          every parts-th window
+// shared   16 KiB: two arrays of the tokens of a block of frames, and one of sums; some 90 registers
+// plan     an invocation owns 4 frames by 4 channels of the window: they stay in registers from the planes to h. What
+//          products read lies in shared rows of an odd number of vec4s (no bank conflicts), weights come as vec4s from
+//          the cache: 8 loads for 64 multiply-adds. Norms and softmaxes exchange one vec4 an invocation. A window that
+//          is too long is walked twice in blocks of frames, keys summed as they come with a running maximum. Channels,
+//          the features of a head and hidden units are padded to fours by weights of 0: one code for all shapes.
+//          W_v and W_o meet the [w, c] product of keys and tokens as one matrix a head; norms are folded into weights
+// bound    multiply-adds: 24.6 kFLOP a token at c = 32 for 136 bytes; 40 % of the peak expected; not measured on a GPU
+
+struct Parameters {
+    batch: u32, frames: u32, nodes: u32, inputs: u32, channels: u32, hidden: u32, heads: u32, eps: f32,
+    planes: u32, shift: u32, w_in: u32,
+    norm1_gamma: u32, norm1_beta: u32, w_q: u32, w_k: u32, w_v: u32, w_o: u32, b_o: u32,
+    norm2_gamma: u32, norm2_beta: u32, w_1: u32, b_1: u32, w_2: u32, b_2: u32, h: u32,
+    scratch: u32, parts: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> planes: array<f32>;
+@group(0) @binding(1) var<storage, read_write> shift: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> w_in: array<f32>;
+@group(0) @binding(3) var<storage, read_write> norm1_gamma: array<f32>;
+@group(0) @binding(4) var<storage, read_write> norm1_beta: array<f32>;
+@group(0) @binding(5) var<storage, read_write> w_q: array<f32>;
+@group(0) @binding(6) var<storage, read_write> w_k: array<f32>;
+@group(0) @binding(7) var<storage, read_write> w_v: array<f32>;
+@group(0) @binding(8) var<storage, read_write> w_o: array<f32>;
+@group(0) @binding(9) var<storage, read_write> b_o: array<f32>;
+@group(0) @binding(10) var<storage, read_write> norm2_gamma: array<f32>;
+@group(0) @binding(11) var<storage, read_write> norm2_beta: array<f32>;
+@group(0) @binding(12) var<storage, read_write> w_1: array<f32>;
+@group(0) @binding(13) var<storage, read_write> b_1: array<f32>;
+@group(0) @binding(14) var<storage, read_write> w_2: array<f32>;
+@group(0) @binding(15) var<storage, read_write> b_2: array<f32>;
+@group(0) @binding(16) var<storage, read_write> h: array<f32>;
+@group(0) @binding(17) var<storage, read_write> scratch: array<vec4<f32>>;
+@group(0) @binding(17) var<storage, read_write> scratch_each: array<f32>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+// Vec4s of the workgroup's memory.
+const ROOM = 1024u;
+// A logit that no other is below.
+const LOWEST = -1e30;
+
+// Sizes in vec4s.
+struct Sizes {
+    // Channels, features of a head, features of all heads, hidden units.
+    c: u32,
+    dim: u32,
+    w: u32,
+    hidden: u32,
+    // In the scratch memory: matrices [in, out] with their bias in the row behind, the projection of the planes at 0.
+    q: u32,
+    k: u32,
+    value_out: u32,
+    bias_out: u32,
+    up: u32,
+    down: u32,
+    slots: u32,
+    // In the workgroup's memory: the length of a row, a fourth of the rows, and where all but the tokens start.
+    stride: u32,
+    quads: u32,
+    other: u32,
+    sums: u32,
+    stats: u32,
+}
+
+var<workgroup> room: array<vec4<f32>, ROOM>;
+
+var<private> s: Sizes;
+// The invocation's tile: frames row + 0, 1, 2, 3 quads of a block, and four channels. Those without one are not active.
+var<private> row: u32;
+var<private> column: u32;
+var<private> active_: bool;
+
+fn sizes(workgroup_size: u32) {
+    s.c = (p.channels + 3u) / 4u;
+    s.dim = (p.channels / p.heads + 3u) / 4u;
+    s.w = p.heads * s.dim;
+    s.hidden = (p.hidden + 3u) / 4u;
+    s.q = p.inputs * s.c;
+    s.k = s.q + (4u * s.c + 1u) * s.w;
+    s.value_out = s.k + (4u * s.c + 1u) * s.w;
+    s.bias_out = s.value_out + p.heads * (4u * s.c + 1u) * s.c;
+    s.up = s.bias_out + s.c;
+    s.down = s.up + (4u * s.c + 1u) * s.hidden;
+    s.slots = s.down + (4u * s.hidden + 1u) * s.c;
+    s.stride = s.w | 1u;
+    let all = (p.frames + 3u) / 4u;
+    let most = min((ROOM - 3u * s.w) / (9u * s.stride), workgroup_size / s.w);
+    let blocks = (all + most - 1u) / most;
+    s.quads = (all + blocks - 1u) / blocks;
+    s.other = 4u * s.quads * s.stride;
+    s.sums = 2u * s.other;
+    s.stats = s.sums + s.quads * s.stride;
+}
+
+@compute @workgroup_size(32)
+fn temporal_block_32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    windows(group.x, lane, 32u);
+}
+
+@compute @workgroup_size(64)
+fn temporal_block_64(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    windows(group.x, lane, 64u);
+}
+
+@compute @workgroup_size(128)
+fn temporal_block_128(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    windows(group.x, lane, 128u);
+}
+
+fn windows(part: u32, lane: u32, workgroup_size: u32) {
+    if part >= p.parts {
+        return;
+    }
+    sizes(workgroup_size);
+    row = lane / s.w;
+    column = lane % s.w;
+    active_ = row < s.quads;
+    let gathered = p.scratch / 4u + s.slots + part * 8u * s.w * s.c;
+    let context = gathered + 4u * s.w * s.c;
+    for (var window = part; window < p.batch * p.nodes; window += p.parts) {
+        var x = mat4x4<f32>();
+        for (var first = 0u; first < p.frames; first += 4u * s.quads) {
+            x = load(window, first);
+            normalize(x);
+            gather(first, gathered, lane, workgroup_size);
+        }
+        mix(gathered, context, lane, workgroup_size);
+        for (var first = 0u; first < p.frames; first += 4u * s.quads) {
+            if 4u * s.quads < p.frames {
+                x = load(window, first);
+                normalize(x);
+            }
+            x = attend(x, context);
+            normalize(x);
+            x = feed_forward(x);
+            store(window, first, x);
+        }
+    }
+}
+
+// x0 of the tile, 0 past the last frame.
+fn load(window: u32, first: u32) -> mat4x4<f32> {
+    return mat4x4(
+        load_token(window, first + row),
+        load_token(window, first + row + s.quads),
+        load_token(window, first + row + 2u * s.quads),
+        load_token(window, first + row + 3u * s.quads),
+    );
+}
+
+fn load_token(window: u32, frame: u32) -> vec4<f32> {
+    if !active_ || frame >= p.frames || column >= s.c {
+        return vec4(0.0);
+    }
+    let b = window / p.nodes;
+    var sum = shift_of(p.shift + (b * p.frames + frame) * p.channels + 4u * column);
+    for (var f = 0u; f < p.inputs; f++) {
+        let at = ((f * p.batch + b) * p.frames + frame) * p.nodes + window % p.nodes;
+        sum = fma(vec4(planes[p.planes + at]), scratch[p.scratch / 4u + f * s.c + column], sum);
+    }
+    return sum;
+}
+
+fn shift_of(at: u32) -> vec4<f32> {
+    if p.channels % 4u == 0u {
+        return shift[at / 4u];
+    }
+    var four = vec4(0.0);
+    for (var k = 0u; k < min(4u, p.channels - 4u * column); k++) {
+        four[k] = shift[(at + k) / 4u][(at + k) % 4u];
+    }
+    return four;
+}
+
+// Layer norm of the tiles into the first array.
+fn normalize(x: mat4x4<f32>) {
+    let mean = across(0u, s.c, vec4(1.0) * x) / f32(p.channels);
+    let real = vec4<f32>(4u * column + vec4(0u, 1u, 2u, 3u) < vec4(p.channels));
+    let y = mat4x4((x[0] - mean.x) * real, (x[1] - mean.y) * real, (x[2] - mean.z) * real, (x[3] - mean.w) * real);
+    let squares = vec4(dot(y[0], y[0]), dot(y[1], y[1]), dot(y[2], y[2]), dot(y[3], y[3]));
+    put(0u, scaled(y, 1.0 / sqrt(across(0u, s.c, squares) / f32(p.channels) + p.eps)));
+    workgroupBarrier();
+}
+
+// Adds the block's product of the keys' softmax over frames with its tokens to `gathered`.
+fn gather(first: u32, gathered: u32, lane: u32, workgroup_size: u32) {
+    var keys = mat4x4(vec4(LOWEST), vec4(LOWEST), vec4(LOWEST), vec4(LOWEST));
+    if active_ {
+        keys = product(0u, s.c, p.scratch / 4u + s.k + column, s.w, true);
+    }
+    keys = mat4x4(
+        logits(first, 0u, keys[0]),
+        logits(first, 1u, keys[1]),
+        logits(first, 2u, keys[2]),
+        logits(first, 3u, keys[3]),
+    );
+    exchange(max(max(keys[0], keys[1]), max(keys[2], keys[3])));
+    var before = vec4(LOWEST);
+    if first > 0u && active_ {
+        before = room[s.stats + column];
+    }
+    var top = before;
+    for (var i = 0u; active_ && i < s.quads; i++) {
+        top = max(top, room[s.sums + i * s.stride + column]);
+    }
+    keys = mat4x4(exp(keys[0] - top), exp(keys[1] - top), exp(keys[2] - top), exp(keys[3] - top));
+    put(s.other, keys);
+    exchange((keys[0] + keys[1]) + (keys[2] + keys[3]));
+    if row == 0u {
+        let factor = exp(before - top);
+        var sum = vec4(0.0);
+        if first > 0u {
+            sum = factor * room[s.stats + s.w + column];
+        }
+        for (var i = 0u; i < s.quads; i++) {
+            sum += room[s.sums + i * s.stride + column];
+        }
+        room[s.stats + column] = top;
+        room[s.stats + s.w + column] = sum;
+        room[s.stats + 2u * s.w + column] = factor;
+    }
+    workgroupBarrier();
+    let last = first + 4u * s.quads >= p.frames;
+    for (var tile = lane; tile < s.w * s.c; tile += workgroup_size) {
+        let feature = tile / s.c;
+        let at = gathered + 4u * feature * s.c + tile % s.c;
+        var sum = outer(s.other + feature, tile % s.c);
+        if first > 0u {
+            let old = mat4x4(scratch[at], scratch[at + s.c], scratch[at + 2u * s.c], scratch[at + 3u * s.c]);
+            sum += scaled(old, room[s.stats + 2u * s.w + feature]);
+        }
+        if last {
+            sum = scaled(sum, 1.0 / room[s.stats + s.w + feature]);
+        }
+        scratch[at] = sum[0];
+        scratch[at + s.c] = sum[1];
+        scratch[at + 2u * s.c] = sum[2];
+        scratch[at + 3u * s.c] = sum[3];
+    }
+    storageBarrier();
+    workgroupBarrier();
+}
+
+// The logits of a frame, the lowest past the last one.
+fn logits(first: u32, i: u32, value: vec4<f32>) -> vec4<f32> {
+    return select(vec4(LOWEST), value, first + row + i * s.quads < p.frames);
+}
+
+// context = gathered times W_vo, head by head.
+fn mix(gathered: u32, context: u32, lane: u32, workgroup_size: u32) {
+    for (var tile = lane; tile < s.w * s.c; tile += workgroup_size) {
+        let feature = tile / s.c;
+        let source = gathered + 4u * feature * s.c;
+        let to = context + 4u * feature * s.c + tile % s.c;
+        let weight = p.scratch / 4u + s.value_out + feature / s.dim * (4u * s.c + 1u) * s.c + tile % s.c;
+        let bias = scratch[weight + 4u * s.c * s.c];
+        var sum = mat4x4(bias, bias, bias, bias);
+        for (var k = 0u; k < s.c; k++) {
+            let w = weights(weight + 4u * k * s.c, s.c);
+            sum[0] = add_product(w, scratch[source + k], sum[0]);
+            sum[1] = add_product(w, scratch[source + s.c + k], sum[1]);
+            sum[2] = add_product(w, scratch[source + 2u * s.c + k], sum[2]);
+            sum[3] = add_product(w, scratch[source + 3u * s.c + k], sum[3]);
+        }
+        scratch[to] = sum[0];
+        scratch[to + s.c] = sum[1];
+        scratch[to + 2u * s.c] = sum[2];
+        scratch[to + 3u * s.c] = sum[3];
+    }
+    storageBarrier();
+    workgroupBarrier();
+}
+
+// x1 from x0: queries' softmax over the features of their head times the context.
+fn attend(x: mat4x4<f32>, context: u32) -> mat4x4<f32> {
+    var q = mat4x4<f32>();
+    if active_ {
+        q = product(0u, s.c, p.scratch / 4u + s.q + column, s.w, true);
+    }
+    let head = column / s.dim * s.dim;
+    exchange(vec4(highest(q[0]), highest(q[1]), highest(q[2]), highest(q[3])));
+    var top = vec4(LOWEST);
+    for (var k = 0u; active_ && k < s.dim; k++) {
+        top = max(top, room[s.sums + row * s.stride + head + k]);
+    }
+    q = mat4x4(exp(q[0] - top.x), exp(q[1] - top.y), exp(q[2] - top.z), exp(q[3] - top.w));
+    put(s.other, scaled(q, 1.0 / across(head, s.dim, vec4(1.0) * q)));
+    workgroupBarrier();
+    var y = x;
+    if active_ && column < s.c {
+        let bias = scratch[p.scratch / 4u + s.bias_out + column];
+        y += mat4x4(bias, bias, bias, bias) + product(s.other, s.w, context + column, s.c, false);
+    }
+    return y;
+}
+
+// h from x1: some hidden units at a time.
+fn feed_forward(x: mat4x4<f32>) -> mat4x4<f32> {
+    var y = x;
+    for (var first = 0u; first < s.hidden; first += s.w) {
+        var u = mat4x4<f32>();
+        if active_ && first + column < s.hidden {
+            u = product(0u, s.c, p.scratch / 4u + s.up + first + column, s.hidden, true);
+        }
+        put(s.other, mat4x4(gelu(u[0]), gelu(u[1]), gelu(u[2]), gelu(u[3])));
+        workgroupBarrier();
+        if active_ && column < s.c {
+            let down = p.scratch / 4u + s.down + 4u * first * s.c + column;
+            y += product(s.other, min(s.w, s.hidden - first), down, s.c, false);
+        }
+        workgroupBarrier();
+    }
+    if column < s.c {
+        let bias = scratch[p.scratch / 4u + s.down + 4u * s.hidden * s.c + column];
+        y += mat4x4(bias, bias, bias, bias);
+    }
+    return y;
+}
+
+fn store(window: u32, first: u32, x: mat4x4<f32>) {
+    store_token(window, first + row, x[0]);
+    store_token(window, first + row + s.quads, x[1]);
+    store_token(window, first + row + 2u * s.quads, x[2]);
+    store_token(window, first + row + 3u * s.quads, x[3]);
+}
+
+fn store_token(window: u32, frame: u32, value: vec4<f32>) {
+    if active_ && frame < p.frames {
+        for (var k = 4u * column; k < min(4u * column + 4u, p.channels); k++) {
+            h[p.h + (window * p.frames + frame) * p.channels + k] = value[k % 4u];
+        }
+    }
+}
+
+// Shows every invocation's value to the others.
+fn exchange(value: vec4<f32>) {
+    workgroupBarrier();
+    if active_ {
+        room[s.sums + row * s.stride + column] = value;
+    }
+    workgroupBarrier();
+}
+
+// The sum of the row's values of some columns.
+fn across(first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
+    exchange(value);
+    var sum = vec4(0.0);
+    for (var k = 0u; active_ && k < count; k++) {
+        sum += room[s.sums + row * s.stride + first + k];
+    }
+    return sum;
+}
+
+// Writes the tile to an array of tokens.
+fn put(array_: u32, x: mat4x4<f32>) {
+    if active_ {
+        let at = array_ + row * s.stride + column;
+        let step = s.quads * s.stride;
+        room[at] = x[0];
+        room[at + step] = x[1];
+        room[at + 2u * step] = x[2];
+        room[at + 3u * step] = x[3];
+    }
+}
+
+// The tile's rows of an array of tokens times a matrix from `weight` on, which has `width` columns; its bias lies behind.
+fn product(array_: u32, terms: u32, weight: u32, width: u32, biased: bool) -> mat4x4<f32> {
+    let at = array_ + row * s.stride;
+    let next = s.quads * s.stride;
+    var a = vec4(0.0);
+    if biased {
+        a = scratch[weight + 4u * terms * width];
+    }
+    var b = a;
+    var c = a;
+    var d = a;
+    for (var k = 0u; k < terms; k++) {
+        let w = weights(weight + 4u * k * width, width);
+        a = add_product(w, room[at + k], a);
+        b = add_product(w, room[at + next + k], b);
+        c = add_product(w, room[at + 2u * next + k], c);
+        d = add_product(w, room[at + 3u * next + k], d);
+    }
+    return mat4x4(a, b, c, d);
+}
+
+// Four columns of the first array, or another, times four of the tokens in the first, over all rows.
+fn outer(left: u32, right: u32) -> mat4x4<f32> {
+    var a = vec4(0.0);
+    var b = a;
+    var c = a;
+    var d = a;
+    for (var i = 0u; i < 4u * s.quads; i++) {
+        let x = room[left + i * s.stride];
+        let y = room[right + i * s.stride];
+        a = fma(vec4(x.x), y, a);
+        b = fma(vec4(x.y), y, b);
+        c = fma(vec4(x.z), y, c);
+        d = fma(vec4(x.w), y, d);
+    }
+    return mat4x4(a, b, c, d);
+}
+
+fn weights(at: u32, width: u32) -> mat4x4<f32> {
+    return mat4x4(scratch[at], scratch[at + width], scratch[at + 2u * width], scratch[at + 3u * width]);
+}
+
+fn add_product(w: mat4x4<f32>, x: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
+    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], sum))));
+}
+
+fn scaled(x: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x[0] * by.x, x[1] * by.y, x[2] * by.z, x[3] * by.w);
+}
+
+fn highest(x: vec4<f32>) -> f32 {
+    return max(max(x.x, x.y), max(x.z, x.w));
+}
+
+// x Phi(x), the normal distribution function by Mills' ratio: see `unary.wgsl`.
+fn gelu(x: vec4<f32>) -> vec4<f32> {
+    let density = 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
+    let m = min(abs(x), vec4(6.0)) - 1.5;
+    var ratio = fma(m, vec4(-7.9097356e-7), vec4(6.2724853e-6));
+    ratio = fma(m, ratio, vec4(-2.0523585e-5));
+    ratio = fma(m, ratio, vec4(6.0259103e-5));
+    ratio = fma(m, ratio, vec4(-0.00024516502));
+    ratio = fma(m, ratio, vec4(0.00093701977));
+    ratio = fma(m, ratio, vec4(-0.0031852073));
+    ratio = fma(m, ratio, vec4(0.010291503));
+    ratio = fma(m, ratio, vec4(-0.0313218));
+    ratio = fma(m, ratio, vec4(0.088203795));
+    ratio = fma(m, ratio, vec4(-0.22627664));
+    ratio = fma(m, ratio, vec4(0.5158155));
+    let tail = density * ratio;
+    return x * select(tail, 1.0 - tail, x > vec4(0.0));
+}
+
+// The weights. A launch has too few numbers of each to be folded into rows of workgroups.
+
+// The projections of the planes and to queries and keys.
+@compute @workgroup_size(256)
+fn temporal_block_pack_qk(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes(128u);
+    if id.x < 4u * s.q {
+        scratch_each[p.scratch + id.x] = packed_in(id.x % (4u * s.c), id.x / (4u * s.c));
+    } else if id.x < 4u * s.value_out {
+        scratch_each[p.scratch + id.x] = packed_qk(id.x - 4u * s.q);
+    }
+}
+
+fn packed_in(channel: u32, plane: u32) -> f32 {
+    if channel >= p.channels {
+        return 0.0;
+    }
+    return w_in[p.w_in + channel * p.inputs + plane];
+}
+
+fn packed_qk(i: u32) -> f32 {
+    let dim = p.channels / p.heads;
+    let keys = i / (4u * s.w) > 4u * s.c;
+    let input = i / (4u * s.w) % (4u * s.c + 1u);
+    let feature = i % (4u * s.w) % (4u * s.dim);
+    if feature >= dim {
+        // Features that pad a head get no share of its softmax.
+        return select(0.0, LOWEST, !keys && input == 4u * s.c);
+    }
+    let at = (i % (4u * s.w) / (4u * s.dim) * dim + feature) * p.channels;
+    var sum = 0.0;
+    if input < p.channels {
+        sum = norm1_gamma[p.norm1_gamma + input] * weight_qk(keys, at + input);
+    } else if input == 4u * s.c {
+        for (var j = 0u; j < p.channels; j++) {
+            sum = fma(norm1_beta[p.norm1_beta + j], weight_qk(keys, at + j), sum);
+        }
+    }
+    return sum;
+}
+
+fn weight_qk(keys: bool, at: u32) -> f32 {
+    if keys {
+        return w_k[p.w_k + at];
+    }
+    return w_q[p.w_q + at];
+}
+
+// W_vo of every head, divided by sqrt(dim), each with its bias behind; and b_o.
+@compute @workgroup_size(256)
+fn temporal_block_pack_value_out(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes(128u);
+    let column = id.x % (4u * s.c);
+    let line = id.x / (4u * s.c);
+    let lines = p.heads * (4u * s.c + 1u);
+    var value = 0.0;
+    if column < p.channels && line < lines {
+        value = packed_value_out(line / (4u * s.c + 1u), line % (4u * s.c + 1u), column);
+    } else if column < p.channels {
+        value = b_o[p.b_o + column];
+    }
+    if line <= lines {
+        scratch_each[p.scratch + 4u * s.value_out + id.x] = value;
+    }
+}
+
+fn packed_value_out(head: u32, input: u32, column: u32) -> f32 {
+    let dim = p.channels / p.heads;
+    var sum = 0.0;
+    for (var j = head * dim; j < (head + 1u) * dim; j++) {
+        var value = 0.0;
+        if input < p.channels {
+            value = norm1_gamma[p.norm1_gamma + input] * w_v[p.w_v + j * p.channels + input];
+        } else if input == 4u * s.c {
+            for (var i = 0u; i < p.channels; i++) {
+                value = fma(norm1_beta[p.norm1_beta + i], w_v[p.w_v + j * p.channels + i], value);
+            }
+        }
+        sum = fma(value, w_o[p.w_o + column * p.channels + j], sum);
+    }
+    return sum / sqrt(f32(dim));
+}
+
+fn packed_up(input: u32, unit: u32) -> f32 {
+    var sum = 0.0;
+    if unit < p.hidden && input < p.channels {
+        sum = norm2_gamma[p.norm2_gamma + input] * w_1[p.w_1 + unit * p.channels + input];
+    } else if unit < p.hidden && input == 4u * s.c {
+        sum = b_1[p.b_1 + unit];
+        for (var i = 0u; i < p.channels; i++) {
+            sum = fma(norm2_beta[p.norm2_beta + i], w_1[p.w_1 + unit * p.channels + i], sum);
+        }
+    }
+    return sum;
+}
+
+// The feed-forward layer.
+@compute @workgroup_size(256)
+fn temporal_block_pack_feed_forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes(128u);
+    let ups = 4u * (s.down - s.up);
+    if id.x < ups {
+        scratch_each[p.scratch + 4u * s.up + id.x] = packed_up(id.x / (4u * s.hidden), id.x % (4u * s.hidden));
+    } else if id.x < 4u * (s.slots - s.up) {
+        let at = id.x - ups;
+        scratch_each[p.scratch + 4u * s.up + id.x] = packed_down(at / (4u * s.c), at % (4u * s.c));
+    }
+}
+
+fn packed_down(unit: u32, column: u32) -> f32 {
+    if column < p.channels && unit < p.hidden {
+        return w_2[p.w_2 + column * p.hidden + unit];
+    } else if column < p.channels && unit == 4u * s.hidden {
+        return b_2[p.b_2 + column];
+    }
+    return 0.0;
+}

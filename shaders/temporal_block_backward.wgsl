@@ -1,0 +1,1011 @@
+// temporal_block_backward: gradients of temporal_block, the forward of a window recomputed.
+//
+// shapes   as in `temporal_block.wgsl`; dh [b, n, t, c]; in scratch memory the weights in both orientations, the totals,
+//          the shift's gradient of every task, and for each part the matrices of a window and its sums
+// launch   four packs of the weights, one invocation a number; `parts` workgroups of 64, each with a run of nodes of one
+//          sample or with several samples; sums of the parts, then gradients from them, one invocation a number
+// shared   16 KiB: three arrays of the tokens of a block of frames, and one of sums; some 120 registers
+// plan     as in the forward, an invocation owns 4 frames by 4 channels. A window is walked three times in blocks of
+//          frames: keys and tokens to their [w, c] product; back through the feed-forward layer and the queries; back
+//          through the keys. Sums over tokens are tiles of 4 by 4 that always the same invocation adds to the part's sums.
+//          Parts are added in order: no atomics. A norm folded into W takes its gradients from those of W; the keys' sum
+//          over frames, which the softmax's gradient subtracts, is a product of two matrices of the window
+// bound    multiply-adds, 3.2 times the forward's; 35 % of the peak expected; not measured on a GPU
+
+struct Parameters {
+    batch: u32, frames: u32, nodes: u32, inputs: u32, channels: u32, hidden: u32, heads: u32, eps: f32,
+    planes: u32, shift: u32, w_in: u32,
+    norm1_gamma: u32, norm1_beta: u32, w_q: u32, w_k: u32, w_v: u32, w_o: u32, b_o: u32,
+    norm2_gamma: u32, norm2_beta: u32, w_1: u32, b_1: u32, w_2: u32, b_2: u32, dh: u32,
+    dplanes: u32, dshift: u32, dw_in: u32,
+    dnorm1_gamma: u32, dnorm1_beta: u32, dw_q: u32, dw_k: u32, dw_v: u32, dw_o: u32, db_o: u32,
+    dnorm2_gamma: u32, dnorm2_beta: u32, dw_1: u32, db_1: u32, dw_2: u32, db_2: u32,
+    scratch: u32, parts: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> planes: array<f32>;
+@group(0) @binding(1) var<storage, read_write> shift: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> w_in: array<f32>;
+@group(0) @binding(3) var<storage, read_write> norm1_gamma: array<f32>;
+@group(0) @binding(4) var<storage, read_write> norm1_beta: array<f32>;
+@group(0) @binding(5) var<storage, read_write> w_q: array<f32>;
+@group(0) @binding(6) var<storage, read_write> w_k: array<f32>;
+@group(0) @binding(7) var<storage, read_write> w_v: array<f32>;
+@group(0) @binding(8) var<storage, read_write> w_o: array<f32>;
+@group(0) @binding(9) var<storage, read_write> b_o: array<f32>;
+@group(0) @binding(10) var<storage, read_write> norm2_gamma: array<f32>;
+@group(0) @binding(11) var<storage, read_write> norm2_beta: array<f32>;
+@group(0) @binding(12) var<storage, read_write> w_1: array<f32>;
+@group(0) @binding(13) var<storage, read_write> b_1: array<f32>;
+@group(0) @binding(14) var<storage, read_write> w_2: array<f32>;
+@group(0) @binding(15) var<storage, read_write> b_2: array<f32>;
+@group(0) @binding(16) var<storage, read_write> dh: array<f32>;
+@group(0) @binding(17) var<storage, read_write> dplanes: array<f32>;
+@group(0) @binding(18) var<storage, read_write> dshift: array<f32>;
+@group(0) @binding(19) var<storage, read_write> dw_in: array<f32>;
+@group(0) @binding(20) var<storage, read_write> dnorm1_gamma: array<f32>;
+@group(0) @binding(21) var<storage, read_write> dnorm1_beta: array<f32>;
+@group(0) @binding(22) var<storage, read_write> dw_q: array<f32>;
+@group(0) @binding(23) var<storage, read_write> dw_k: array<f32>;
+@group(0) @binding(24) var<storage, read_write> dw_v: array<f32>;
+@group(0) @binding(25) var<storage, read_write> dw_o: array<f32>;
+@group(0) @binding(26) var<storage, read_write> db_o: array<f32>;
+@group(0) @binding(27) var<storage, read_write> dnorm2_gamma: array<f32>;
+@group(0) @binding(28) var<storage, read_write> dnorm2_beta: array<f32>;
+@group(0) @binding(29) var<storage, read_write> dw_1: array<f32>;
+@group(0) @binding(30) var<storage, read_write> db_1: array<f32>;
+@group(0) @binding(31) var<storage, read_write> dw_2: array<f32>;
+@group(0) @binding(32) var<storage, read_write> db_2: array<f32>;
+@group(0) @binding(33) var<storage, read_write> scratch: array<vec4<f32>>;
+@group(0) @binding(33) var<storage, read_write> scratch_each: array<f32>;
+@group(1) @binding(0) var<uniform> p: Parameters;
+
+const ABSENT = 0xffffffffu;
+// Vec4s of the workgroup's memory, and its invocations.
+const ROOM = 1024u;
+const SIZE = 64u;
+// A logit that no other is below.
+const LOWEST = -1e30;
+
+// Sizes in vec4s.
+struct Sizes {
+    // Channels, features of a head, features of all heads, hidden units, a matrix [features, channels].
+    c: u32, dim: u32, w: u32, hidden: u32, matrix: u32,
+    // In the scratch memory: matrices [in, out], most with their bias in the row behind, the projection of the planes at 0;
+    // matrices [out, in].
+    q: u32, k: u32, value_out: u32, bias_out: u32, up: u32, down_turned: u32,
+    q_turned: u32, k_turned: u32, up_turned: u32, value_out_turned: u32,
+    // The totals, the values' share of them, the shift's gradients; the parts and the length of one.
+    totals: u32, values: u32, shifts: u32, slots: u32, slot: u32,
+    // Within the sums: those of W_in at 0, matrices [out, in] and biases.
+    sum_q: u32, sum_k: u32, sum_bias_q: u32, sum_value_out: u32, sum_bias_value_out: u32, sum_bias_out: u32,
+    sum_up: u32, sum_bias_up: u32, sum_down: u32, sum_bias_down: u32, sums: u32,
+    // In the workgroup's memory: the length of a row, a fourth of the rows of a block, the blocks, a token array; and the
+    // start of what invocations exchange and of the keys' maxima, sums and factors.
+    stride: u32, quads: u32, blocks: u32, array_: u32, shown: u32, stats: u32,
+}
+
+var<workgroup> room: array<vec4<f32>, ROOM>;
+
+var<private> s: Sizes;
+// The invocation's tile: frames row + 0, 1, 2, 3 quads of a block, and four channels. Those without one are not active.
+var<private> lane: u32;
+var<private> row: u32;
+var<private> column: u32;
+var<private> active_: bool;
+// Where the part's matrices and sums start.
+var<private> slot: u32;
+var<private> part_sums: u32;
+
+fn sizes() {
+    s.c = (p.channels + 3u) / 4u;
+    s.dim = (p.channels / p.heads + 3u) / 4u;
+    s.w = p.heads * s.dim;
+    s.hidden = (p.hidden + 3u) / 4u;
+    s.matrix = 4u * s.w * s.c;
+    s.q = p.inputs * s.c;
+    s.k = s.q + s.matrix + s.w;
+    s.value_out = s.k + s.matrix + s.w;
+    s.bias_out = s.value_out + p.heads * (4u * s.c + 1u) * s.c;
+    s.up = s.bias_out + s.c;
+    s.down_turned = s.up + (4u * s.c + 1u) * s.hidden;
+    s.q_turned = s.down_turned + 4u * s.c * s.hidden;
+    s.k_turned = s.q_turned + s.matrix;
+    s.up_turned = s.k_turned + s.matrix;
+    s.value_out_turned = s.up_turned + 4u * s.hidden * s.c;
+    s.totals = s.value_out_turned + 4u * p.heads * s.c * s.c;
+    s.sum_q = p.inputs * s.c;
+    s.sum_k = s.sum_q + s.matrix;
+    s.sum_bias_q = s.sum_k + s.matrix;
+    s.sum_value_out = s.sum_bias_q + s.w;
+    s.sum_bias_value_out = s.sum_value_out + 4u * p.heads * s.c * s.c;
+    s.sum_bias_out = s.sum_bias_value_out + p.heads * s.c;
+    s.sum_up = s.sum_bias_out + s.c;
+    s.sum_bias_up = s.sum_up + 4u * s.hidden * s.c;
+    s.sum_down = s.sum_bias_up + s.hidden;
+    s.sum_bias_down = s.sum_down + 4u * s.c * s.hidden;
+    s.sums = s.sum_bias_down + s.c;
+    s.values = s.totals + s.sums;
+    s.shifts = s.values + (4u * s.c + 1u) * s.c;
+    s.stride = s.w | 1u;
+    let all = max((p.frames + 3u) / 4u, 1u);
+    let most = min((ROOM - 3u * s.w) / (13u * s.stride), SIZE / s.w);
+    s.blocks = (all + most - 1u) / most;
+    s.quads = (all + s.blocks - 1u) / s.blocks;
+    s.array_ = 4u * s.quads * s.stride;
+    s.shown = 3u * s.array_;
+    s.stats = s.shown + s.quads * s.stride;
+    s.slots = s.shifts + tasks() * p.frames * s.c;
+    s.slot = 6u * s.matrix + s.w + 8u * s.quads * s.blocks * s.w + s.sums;
+}
+
+// Runs of nodes of one sample.
+fn tasks() -> u32 {
+    return p.batch * max(1u, p.parts / max(p.batch, 1u));
+}
+
+@compute @workgroup_size(SIZE)
+fn temporal_block_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane_: u32) {
+    if group.x >= p.parts {
+        return;
+    }
+    sizes();
+    lane = lane_;
+    row = lane / s.w;
+    column = lane % s.w;
+    active_ = row < s.quads;
+    slot = p.scratch / 4u + s.slots + group.x * s.slot;
+    part_sums = slot + s.slot - s.sums;
+    for (var i = lane; i < s.sums; i += SIZE) {
+        scratch[part_sums + i] = vec4(0.0);
+    }
+    all_written();
+    let runs = tasks() / max(p.batch, 1u);
+    let run = (p.nodes + runs - 1u) / runs;
+    for (var task = group.x; task < tasks(); task += p.parts) {
+        let b = task / runs;
+        let start = task % runs * run;
+        let shifts = p.scratch / 4u + s.shifts + task * p.frames * s.c;
+        for (var i = lane; i < p.frames * s.c; i += SIZE) {
+            scratch[shifts + i] = vec4(0.0);
+        }
+        all_written();
+        for (var n = start; n < min(start + run, p.nodes); n++) {
+            for (var block = 0u; block < s.blocks; block++) {
+                normalize(load(b, n, block));
+                gather(block);
+            }
+            mix();
+            for (var block = 0u; block < s.blocks; block++) {
+                queries_backward(b, n, block);
+            }
+            all_written();
+            mix_backward();
+            for (var block = 0u; block < s.blocks; block++) {
+                keys_backward(b, n, block, shifts);
+            }
+        }
+    }
+}
+
+fn all_written() {
+    storageBarrier();
+    workgroupBarrier();
+}
+
+fn frame(block: u32, i: u32) -> u32 {
+    return (4u * block + i) * s.quads + row;
+}
+
+// x0 of the tile, 0 past the last frame.
+fn load(b: u32, n: u32, block: u32) -> mat4x4<f32> {
+    return mat4x4(
+        load_token(b, n, frame(block, 0u)),
+        load_token(b, n, frame(block, 1u)),
+        load_token(b, n, frame(block, 2u)),
+        load_token(b, n, frame(block, 3u)),
+    );
+}
+
+fn load_token(b: u32, n: u32, t: u32) -> vec4<f32> {
+    if !active_ || t >= p.frames || column >= s.c {
+        return vec4(0.0);
+    }
+    var sum = shift_of(p.shift + (b * p.frames + t) * p.channels + 4u * column);
+    for (var f = 0u; f < p.inputs; f++) {
+        sum = fma(vec4(planes[p.planes + plane(f, b, t, n)]), scratch[p.scratch / 4u + f * s.c + column], sum);
+    }
+    return sum;
+}
+
+fn plane(f: u32, b: u32, t: u32, n: u32) -> u32 {
+    return ((f * p.batch + b) * p.frames + t) * p.nodes + n;
+}
+
+fn shift_of(at: u32) -> vec4<f32> {
+    if p.channels % 4u == 0u {
+        return shift[at / 4u];
+    }
+    var four = vec4(0.0);
+    for (var k = 0u; k < min(4u, p.channels - 4u * column); k++) {
+        four[k] = shift[(at + k) / 4u][(at + k) % 4u];
+    }
+    return four;
+}
+
+fn load_gradient(b: u32, n: u32, t: u32) -> vec4<f32> {
+    var four = vec4(0.0);
+    if active_ && t < p.frames && column < s.c {
+        let at = p.dh + ((b * p.nodes + n) * p.frames + t) * p.channels + 4u * column;
+        for (var k = 0u; k < min(4u, p.channels - 4u * column); k++) {
+            four[k] = dh[at + k];
+        }
+    }
+    return four;
+}
+
+// Layer norm of the tiles into array 0; 1 / the deviation of the tile's frames.
+fn normalize(x: mat4x4<f32>) -> vec4<f32> {
+    let mean = across(0u, s.c, vec4(1.0) * x) / f32(p.channels);
+    let real = vec4<f32>(4u * column + vec4(0u, 1u, 2u, 3u) < vec4(p.channels));
+    let y = mat4x4((x[0] - mean.x) * real, (x[1] - mean.y) * real, (x[2] - mean.z) * real, (x[3] - mean.w) * real);
+    let rstd = 1.0 / sqrt(across(0u, s.c, dots(y, y)) / f32(p.channels) + p.eps);
+    put(0u, scaled(y, rstd));
+    workgroupBarrier();
+    return rstd;
+}
+
+// What a gradient of the layer norm in array 0 adds to that of its input.
+fn normalize_backward(rstd: vec4<f32>, d: mat4x4<f32>) -> mat4x4<f32> {
+    let x = tile(0u);
+    let mean = across(0u, s.c, vec4(1.0) * d) / f32(p.channels);
+    let slope = across(0u, s.c, dots(d, x)) / f32(p.channels);
+    let all = mat4x4(vec4(mean.x), vec4(mean.y), vec4(mean.z), vec4(mean.w));
+    return scaled(d - all - scaled(x, slope), rstd);
+}
+
+// The logits of the keys, the lowest past the last frame.
+fn logits(block: u32) -> mat4x4<f32> {
+    let low = vec4(LOWEST);
+    var keys = mat4x4(low, low, low, low);
+    if active_ {
+        keys = product(0u, s.c, p.scratch / 4u + s.k + column, s.w, true);
+    }
+    return mat4x4(
+        select(low, keys[0], frame(block, 0u) < p.frames),
+        select(low, keys[1], frame(block, 1u) < p.frames),
+        select(low, keys[2], frame(block, 2u) < p.frames),
+        select(low, keys[3], frame(block, 3u) < p.frames),
+    );
+}
+
+// Adds the block's product of the keys' softmax over frames with its tokens to the gathered.
+fn gather(block: u32) {
+    var keys = logits(block);
+    exchange(max(max(keys[0], keys[1]), max(keys[2], keys[3])));
+    var before = vec4(LOWEST);
+    if block > 0u {
+        before = room[s.stats + column];
+    }
+    var top = before;
+    for (var i = 0u; active_ && i < s.quads; i++) {
+        top = max(top, room[s.shown + i * s.stride + column]);
+    }
+    keys = mat4x4(exp(keys[0] - top), exp(keys[1] - top), exp(keys[2] - top), exp(keys[3] - top));
+    put(s.array_, keys);
+    let sum = down(keys);
+    if row == 0u {
+        let factor = exp(before - top);
+        room[s.stats + s.w + column] = sum + select(vec4(0.0), factor * room[s.stats + s.w + column], block > 0u);
+        room[s.stats + column] = top;
+        room[s.stats + 2u * s.w + column] = factor;
+    }
+    workgroupBarrier();
+    for (var i = lane; i < s.w * s.c; i += SIZE) {
+        let feature = i / s.c;
+        let at = slot + 4u * feature * s.c + i % s.c;
+        var sum = outer(s.array_ + feature, i % s.c);
+        if block > 0u {
+            sum += scaled(fours(at, s.c), room[s.stats + 2u * s.w + feature]);
+        }
+        if block + 1u == s.blocks {
+            sum = scaled(sum, 1.0 / room[s.stats + s.w + feature]);
+        }
+        write(at, s.c, sum);
+    }
+    all_written();
+}
+
+// The context, gathered times W_vo head by head, in both orientations.
+fn mix() {
+    for (var i = lane; i < s.w * s.c; i += SIZE) {
+        let feature = i / s.c;
+        let weight = p.scratch / 4u + s.value_out + feature / s.dim * (4u * s.c + 1u) * s.c + i % s.c;
+        let bias = scratch[weight + 4u * s.c * s.c];
+        let context = mat4x4(bias, bias, bias, bias) + stored_product(slot + 4u * feature * s.c, weight);
+        write(slot + s.matrix + 4u * feature * s.c + i % s.c, s.c, context);
+        write(slot + 2u * s.matrix + 4u * (i % s.c) * s.w + feature, s.w, transpose(context));
+    }
+    all_written();
+}
+
+// From dh to the gradients of the context, of x1 and of the queries' logits, the last two kept in the part.
+fn queries_backward(b: u32, n: u32, block: u32) {
+    let x = load(b, n, block);
+    normalize(x);
+    let q = queries();
+    put(2u * s.array_, q);
+    workgroupBarrier();
+    var x1 = x;
+    if active_ && column < s.c {
+        let bias = scratch[p.scratch / 4u + s.bias_out + column];
+        x1 += mat4x4(bias, bias, bias, bias) + product(2u * s.array_, s.w, slot + s.matrix + column, s.c, false);
+    }
+    let rstd = normalize(x1);
+    let d = feed_forward_backward(b, n, block);
+    let dx = d.dh + normalize_backward(rstd, d.dnorm);
+    put(s.array_, dx);
+    put(2u * s.array_, q);
+    add_bias(s.sum_bias_out, s.c, down(dx));
+    for (var i = lane; i < s.w * s.c; i += SIZE) {
+        let at = slot + 3u * s.matrix + 4u * (i / s.c) * s.c + i % s.c;
+        var sum = outer(2u * s.array_ + i / s.c, s.array_ + i % s.c);
+        if block > 0u {
+            sum += fours(at, s.c);
+        }
+        write(at, s.c, sum);
+    }
+    var dq = mat4x4<f32>();
+    if active_ {
+        dq = product(s.array_, s.c, slot + 2u * s.matrix + column, s.w, false);
+    }
+    let sum = across(column / s.dim * s.dim, s.dim, dots(q, dq));
+    if active_ {
+        let at = kept(block);
+        write(at, s.w, dx);
+        let slope = mat4x4(q[0] * (dq[0] - sum.x), q[1] * (dq[1] - sum.y), q[2] * (dq[2] - sum.z), q[3] * (dq[3] - sum.w));
+        write(at + 4u * s.w, s.w, slope);
+    }
+    workgroupBarrier();
+}
+
+// Where the part keeps a tile of the gradient of x1, and behind it that of the queries' logits.
+fn kept(block: u32) -> u32 {
+    return slot + 6u * s.matrix + s.w + (block * s.quads + row) * 8u * s.w + column;
+}
+
+// The queries' softmax over the features of their head.
+fn queries() -> mat4x4<f32> {
+    var q = mat4x4<f32>();
+    if active_ {
+        q = product(0u, s.c, p.scratch / 4u + s.q + column, s.w, true);
+    }
+    let head = column / s.dim * s.dim;
+    exchange(vec4(highest(q[0]), highest(q[1]), highest(q[2]), highest(q[3])));
+    var top = vec4(LOWEST);
+    for (var k = 0u; active_ && k < s.dim; k++) {
+        top = max(top, room[s.shown + row * s.stride + head + k]);
+    }
+    q = mat4x4(exp(q[0] - top.x), exp(q[1] - top.y), exp(q[2] - top.z), exp(q[3] - top.w));
+    return scaled(q, 1.0 / across(head, s.dim, vec4(1.0) * q));
+}
+
+struct Gradients {
+    dh: mat4x4<f32>,
+    dnorm: mat4x4<f32>,
+}
+
+// dh, left in array 1, and the gradient of the layer norm in array 0.
+fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
+    let d = mat4x4(
+        load_gradient(b, n, frame(block, 0u)),
+        load_gradient(b, n, frame(block, 1u)),
+        load_gradient(b, n, frame(block, 2u)),
+        load_gradient(b, n, frame(block, 3u)),
+    );
+    put(s.array_, d);
+    add_bias(s.sum_bias_down, s.c, down(d));
+    var dnorm = mat4x4<f32>();
+    for (var first = 0u; first < s.hidden; first += s.w) {
+        let width = min(s.w, s.hidden - first);
+        var u = mat4x4<f32>();
+        var du = mat4x4<f32>();
+        if active_ && column < width {
+            u = product(0u, s.c, p.scratch / 4u + s.up + first + column, s.hidden, true);
+            du = product(s.array_, s.c, p.scratch / 4u + s.down_turned + first + column, s.hidden, false);
+        }
+        let share = mat4x4(distribution(u[0]), distribution(u[1]), distribution(u[2]), distribution(u[3]));
+        put(2u * s.array_, mat4x4(u[0] * share[0], u[1] * share[1], u[2] * share[2], u[3] * share[3]));
+        workgroupBarrier();
+        for (var i = lane; i < s.c * width; i += SIZE) {
+            let at = part_sums + s.sum_down + 4u * (i / width) * s.hidden + first + i % width;
+            add(at, s.hidden, outer(s.array_ + i / width, 2u * s.array_ + i % width));
+        }
+        workgroupBarrier();
+        du = mat4x4(
+            du[0] * slope(u[0], share[0]),
+            du[1] * slope(u[1], share[1]),
+            du[2] * slope(u[2], share[2]),
+            du[3] * slope(u[3], share[3]),
+        );
+        put(2u * s.array_, du);
+        add_bias(s.sum_bias_up + first, width, down(du));
+        for (var i = lane; i < width * s.c; i += SIZE) {
+            let at = part_sums + s.sum_up + 4u * (first + i / s.c) * s.c + i % s.c;
+            add(at, s.c, outer(2u * s.array_ + i / s.c, i % s.c));
+        }
+        if active_ && column < s.c {
+            let turned = p.scratch / 4u + s.up_turned + 4u * first * s.c + column;
+            dnorm += product(2u * s.array_, width, turned, s.c, false);
+        }
+        workgroupBarrier();
+    }
+    return Gradients(d, dnorm);
+}
+
+// From the gradient of the context to that of the gathered, in both orientations, and of W_vo.
+fn mix_backward() {
+    let context = slot + 3u * s.matrix;
+    for (var i = lane; i < s.w * s.c; i += SIZE) {
+        let feature = i / s.c;
+        let weight = p.scratch / 4u + s.value_out_turned + feature / s.dim * 4u * s.c * s.c + i % s.c;
+        let d = stored_product(context + 4u * feature * s.c, weight);
+        write(slot + 4u * s.matrix + 4u * feature * s.c + i % s.c, s.c, d);
+        write(slot + 5u * s.matrix + 4u * (i % s.c) * s.w + feature, s.w, transpose(d));
+    }
+    for (var i = lane; i < p.heads * s.c * s.c; i += SIZE) {
+        let head = i / (s.c * s.c);
+        let at = part_sums + s.sum_value_out + 4u * (i / s.c) * s.c + i % s.c;
+        let d = context + 4u * head * s.dim * s.c + i % s.c;
+        add(at, s.c, stored_outer(slot + 4u * head * s.dim * s.c + i / s.c % s.c, d));
+    }
+    for (var i = lane; i < p.heads * s.c; i += SIZE) {
+        for (var k = 0u; k < 4u * s.dim; k++) {
+            scratch[part_sums + s.sum_bias_value_out + i] += scratch[context + (i / s.c * 4u * s.dim + k) * s.c + i % s.c];
+        }
+    }
+    all_written();
+    for (var i = lane; i < s.w; i += SIZE) {
+        var sum = vec4(0.0);
+        for (var k = 0u; k < s.c; k++) {
+            let at = slot + 4u * i * s.c + k;
+            sum += dots(fours(at, s.c), fours(at + 4u * s.matrix, s.c));
+        }
+        scratch[slot + 6u * s.matrix + i] = sum;
+    }
+    all_written();
+}
+
+// From the gradients of the gathered, of x1 and of the queries' logits to those of x0, and to all that hang on it.
+fn keys_backward(b: u32, n: u32, block: u32, shifts: u32) {
+    let rstd = normalize(load(b, n, block));
+    var keys = logits(block);
+    var dk = mat4x4<f32>();
+    var dq = mat4x4<f32>();
+    var dx = mat4x4<f32>();
+    if active_ {
+        let top = room[s.stats + column];
+        let share = 1.0 / room[s.stats + s.w + column];
+        keys = mat4x4(
+            exp(keys[0] - top) * share,
+            exp(keys[1] - top) * share,
+            exp(keys[2] - top) * share,
+            exp(keys[3] - top) * share,
+        );
+        dk = product(0u, s.c, slot + 5u * s.matrix + column, s.w, false);
+        let sum = scratch[slot + 6u * s.matrix + column];
+        dk = mat4x4(keys[0] * (dk[0] - sum), keys[1] * (dk[1] - sum), keys[2] * (dk[2] - sum), keys[3] * (dk[3] - sum));
+        dx = fours(kept(block), s.w);
+        dq = fours(kept(block) + 4u * s.w, s.w);
+    }
+    put(2u * s.array_, keys);
+    put(s.array_, dq);
+    workgroupBarrier();
+    var dnorm = mat4x4<f32>();
+    if active_ && column < s.c {
+        dnorm = product(2u * s.array_, s.w, slot + 4u * s.matrix + column, s.c, false);
+        dnorm += product(s.array_, s.w, p.scratch / 4u + s.q_turned + column, s.c, false);
+    }
+    workgroupBarrier();
+    put(2u * s.array_, dk);
+    // Keys sum to 1 over the frames whatever their bias is: it has no gradient.
+    add_bias(s.sum_bias_q, s.w, down(dq));
+    for (var i = lane; i < s.w * s.c; i += SIZE) {
+        let at = part_sums + 4u * (i / s.c) * s.c + i % s.c;
+        add(at + s.sum_q, s.c, outer(s.array_ + i / s.c, i % s.c));
+        add(at + s.sum_k, s.c, outer(2u * s.array_ + i / s.c, i % s.c));
+    }
+    if active_ && column < s.c {
+        dnorm += product(2u * s.array_, s.w, p.scratch / 4u + s.k_turned + column, s.c, false);
+    }
+    dx += normalize_backward(rstd, dnorm);
+    put(s.array_, dx);
+    if active_ && column < s.c {
+        for (var i = 0u; i < 4u; i++) {
+            if frame(block, i) < p.frames {
+                scratch[shifts + frame(block, i) * s.c + column] += dx[i];
+            }
+        }
+    }
+    workgroupBarrier();
+    inputs_backward(b, n, block);
+    workgroupBarrier();
+}
+
+// Gradients of W_in, and of the planes where wanted, from that of x0 in array 1.
+fn inputs_backward(b: u32, n: u32, block: u32) {
+    let first = 4u * block * s.quads;
+    let count = min(4u * s.quads, p.frames - min(first, p.frames));
+    for (var i = lane; i < p.inputs * s.c; i += SIZE) {
+        var sum = scratch[part_sums + i];
+        for (var t = 0u; t < count; t++) {
+            let x = planes[p.planes + plane(i / s.c, b, first + t, n)];
+            sum = fma(vec4(x), room[s.array_ + t * s.stride + i % s.c], sum);
+        }
+        scratch[part_sums + i] = sum;
+    }
+    for (var i = lane; p.dplanes != ABSENT && i < p.inputs * count; i += SIZE) {
+        var sum = 0.0;
+        for (var k = 0u; k < s.c; k++) {
+            sum += dot(room[s.array_ + i % count * s.stride + k], scratch[p.scratch / 4u + i / count * s.c + k]);
+        }
+        dplanes[p.dplanes + plane(i / count, b, first + i % count, n)] = sum;
+    }
+}
+
+// Adds a sum over the rows, which all invocations of a column know, to the part's.
+fn add_bias(at: u32, width: u32, sum: vec4<f32>) {
+    if row == 0u && column < width {
+        scratch[part_sums + at + column] += sum;
+    }
+}
+
+// Shows every invocation's value to the others.
+fn exchange(value: vec4<f32>) {
+    workgroupBarrier();
+    if active_ {
+        room[s.shown + row * s.stride + column] = value;
+    }
+    workgroupBarrier();
+}
+
+// The sum of the row's values of some columns.
+fn across(first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
+    exchange(value);
+    var sum = vec4(0.0);
+    for (var k = 0u; active_ && k < count; k++) {
+        sum += room[s.shown + row * s.stride + first + k];
+    }
+    return sum;
+}
+
+// The sum of all rows of the column.
+fn down(x: mat4x4<f32>) -> vec4<f32> {
+    exchange((x[0] + x[1]) + (x[2] + x[3]));
+    var sum = vec4(0.0);
+    for (var i = 0u; active_ && i < s.quads; i++) {
+        sum += room[s.shown + i * s.stride + column];
+    }
+    return sum;
+}
+
+// Writes the tile to an array of tokens.
+fn put(array_: u32, x: mat4x4<f32>) {
+    if active_ {
+        let at = array_ + row * s.stride + column;
+        room[at] = x[0];
+        room[at + s.quads * s.stride] = x[1];
+        room[at + 2u * s.quads * s.stride] = x[2];
+        room[at + 3u * s.quads * s.stride] = x[3];
+    }
+}
+
+// Reads it.
+fn tile(array_: u32) -> mat4x4<f32> {
+    if !active_ {
+        return mat4x4<f32>();
+    }
+    let at = array_ + row * s.stride + column;
+    let next = s.quads * s.stride;
+    return mat4x4(room[at], room[at + next], room[at + 2u * next], room[at + 3u * next]);
+}
+
+// The tile's rows of an array of tokens times a matrix from `weight` on, which has `width` columns; its bias lies behind.
+fn product(array_: u32, terms: u32, weight: u32, width: u32, biased: bool) -> mat4x4<f32> {
+    let at = array_ + row * s.stride;
+    let next = s.quads * s.stride;
+    var a = vec4(0.0);
+    if biased {
+        a = scratch[weight + 4u * terms * width];
+    }
+    var sum = mat4x4(a, a, a, a);
+    for (var k = 0u; k < terms; k++) {
+        let rows = mat4x4(room[at + k], room[at + next + k], room[at + 2u * next + k], room[at + 3u * next + k]);
+        sum = add_product(sum, rows, fours(weight + 4u * k * width, width));
+    }
+    return sum;
+}
+
+// Four rows of a stored matrix [.., c] times another one.
+fn stored_product(at: u32, weight: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var k = 0u; k < s.c; k++) {
+        sum = add_product(sum, fours(at + k, s.c), fours(weight + 4u * k * s.c, s.c));
+    }
+    return sum;
+}
+
+// Four columns of an array of tokens times four of another, over all rows.
+fn outer(left: u32, right: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var i = 0u; i < s.array_; i += s.stride) {
+        sum = add_outer(sum, room[left + i], room[right + i]);
+    }
+    return sum;
+}
+
+// The same over the features of a head in two matrices of the part.
+fn stored_outer(left: u32, right: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var i = 0u; i < 4u * s.dim * s.c; i += s.c) {
+        sum = add_outer(sum, scratch[left + i], scratch[right + i]);
+    }
+    return sum;
+}
+
+fn add_product(sum: mat4x4<f32>, x: mat4x4<f32>, w: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(row_times(x[0], w, sum[0]), row_times(x[1], w, sum[1]), row_times(x[2], w, sum[2]), row_times(x[3], w, sum[3]));
+}
+
+fn row_times(x: vec4<f32>, w: mat4x4<f32>, sum: vec4<f32>) -> vec4<f32> {
+    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], sum))));
+}
+
+fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(fma(vec4(x.x), y, sum[0]), fma(vec4(x.y), y, sum[1]), fma(vec4(x.z), y, sum[2]), fma(vec4(x.w), y, sum[3]));
+}
+
+fn fours(at: u32, width: u32) -> mat4x4<f32> {
+    return mat4x4(scratch[at], scratch[at + width], scratch[at + 2u * width], scratch[at + 3u * width]);
+}
+
+fn write(at: u32, width: u32, x: mat4x4<f32>) {
+    scratch[at] = x[0];
+    scratch[at + width] = x[1];
+    scratch[at + 2u * width] = x[2];
+    scratch[at + 3u * width] = x[3];
+}
+
+fn add(at: u32, width: u32, x: mat4x4<f32>) {
+    write(at, width, fours(at, width) + x);
+}
+
+fn scaled(x: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x[0] * by.x, x[1] * by.y, x[2] * by.z, x[3] * by.w);
+}
+
+fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
+    return vec4(dot(x[0], y[0]), dot(x[1], y[1]), dot(x[2], y[2]), dot(x[3], y[3]));
+}
+
+fn highest(x: vec4<f32>) -> f32 {
+    return max(max(x.x, x.y), max(x.z, x.w));
+}
+
+// The derivative of gelu, from Phi(u).
+fn slope(u: vec4<f32>, share: vec4<f32>) -> vec4<f32> {
+    return fma(u, 0.3989423 * exp(-0.5 * min(u * u, vec4(150.0))), share);
+}
+
+// Phi(x), the normal distribution function by Mills' ratio: see `unary.wgsl`.
+fn distribution(x: vec4<f32>) -> vec4<f32> {
+    let density = 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
+    let m = min(abs(x), vec4(6.0)) - 1.5;
+    var ratio = fma(m, vec4(-7.9097356e-7), vec4(6.2724853e-6));
+    ratio = fma(m, ratio, vec4(-2.0523585e-5));
+    ratio = fma(m, ratio, vec4(6.0259103e-5));
+    ratio = fma(m, ratio, vec4(-0.00024516502));
+    ratio = fma(m, ratio, vec4(0.00093701977));
+    ratio = fma(m, ratio, vec4(-0.0031852073));
+    ratio = fma(m, ratio, vec4(0.010291503));
+    ratio = fma(m, ratio, vec4(-0.0313218));
+    ratio = fma(m, ratio, vec4(0.088203795));
+    ratio = fma(m, ratio, vec4(-0.22627664));
+    ratio = fma(m, ratio, vec4(0.5158155));
+    let tail = density * ratio;
+    return select(tail, 1.0 - tail, x > vec4(0.0));
+}
+
+// The weights. A launch has too few numbers of each to be folded into rows of workgroups.
+
+// The projections of the planes and to queries and keys.
+@compute @workgroup_size(256)
+fn temporal_block_backward_pack_qk(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    if id.x < 4u * s.q {
+        scratch_each[p.scratch + id.x] = packed_in(id.x % (4u * s.c), id.x / (4u * s.c));
+    } else if id.x < 4u * s.value_out {
+        scratch_each[p.scratch + id.x] = packed_qk(id.x - 4u * s.q);
+    }
+}
+
+fn packed_in(channel: u32, plane: u32) -> f32 {
+    if channel >= p.channels {
+        return 0.0;
+    }
+    return w_in[p.w_in + channel * p.inputs + plane];
+}
+
+fn packed_qk(i: u32) -> f32 {
+    let dim = p.channels / p.heads;
+    let keys = i / (4u * s.w) > 4u * s.c;
+    let input = i / (4u * s.w) % (4u * s.c + 1u);
+    let feature = i % (4u * s.w) % (4u * s.dim);
+    if feature >= dim {
+        // Features that pad a head get no share of its softmax.
+        return select(0.0, LOWEST, !keys && input == 4u * s.c);
+    }
+    let at = (i % (4u * s.w) / (4u * s.dim) * dim + feature) * p.channels;
+    var sum = 0.0;
+    if input < p.channels {
+        sum = norm1_gamma[p.norm1_gamma + input] * weight_qk(keys, at + input);
+    } else if input == 4u * s.c {
+        for (var j = 0u; j < p.channels; j++) {
+            sum = fma(norm1_beta[p.norm1_beta + j], weight_qk(keys, at + j), sum);
+        }
+    }
+    return sum;
+}
+
+fn weight_qk(keys: bool, at: u32) -> f32 {
+    if keys {
+        return w_k[p.w_k + at];
+    }
+    return w_q[p.w_q + at];
+}
+
+// W_vo of every head, divided by sqrt(dim), each with its bias behind; and b_o.
+@compute @workgroup_size(256)
+fn temporal_block_backward_pack_value_out(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let column = id.x % (4u * s.c);
+    let line = id.x / (4u * s.c);
+    let lines = p.heads * (4u * s.c + 1u);
+    var value = 0.0;
+    if column < p.channels && line < lines {
+        value = packed_value_out(line / (4u * s.c + 1u), line % (4u * s.c + 1u), column);
+    } else if column < p.channels {
+        value = b_o[p.b_o + column];
+    }
+    if line <= lines {
+        scratch_each[p.scratch + 4u * s.value_out + id.x] = value;
+    }
+}
+
+fn packed_value_out(head: u32, input: u32, column: u32) -> f32 {
+    let dim = p.channels / p.heads;
+    var sum = 0.0;
+    for (var j = head * dim; j < (head + 1u) * dim; j++) {
+        var value = 0.0;
+        if input < p.channels {
+            value = norm1_gamma[p.norm1_gamma + input] * w_v[p.w_v + j * p.channels + input];
+        } else if input == 4u * s.c {
+            for (var i = 0u; i < p.channels; i++) {
+                value = fma(norm1_beta[p.norm1_beta + i], w_v[p.w_v + j * p.channels + i], value);
+            }
+        }
+        sum = fma(value, w_o[p.w_o + column * p.channels + j], sum);
+    }
+    return sum / sqrt(f32(dim));
+}
+
+fn packed_up(input: u32, unit: u32) -> f32 {
+    var sum = 0.0;
+    if unit < p.hidden && input < p.channels {
+        sum = norm2_gamma[p.norm2_gamma + input] * w_1[p.w_1 + unit * p.channels + input];
+    } else if unit < p.hidden && input == 4u * s.c {
+        sum = b_1[p.b_1 + unit];
+        for (var i = 0u; i < p.channels; i++) {
+            sum = fma(norm2_beta[p.norm2_beta + i], w_1[p.w_1 + unit * p.channels + i], sum);
+        }
+    }
+    return sum;
+}
+
+// The feed-forward layer, its second matrix as stored.
+@compute @workgroup_size(256)
+fn temporal_block_backward_pack_feed_forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let line = id.x / (4u * s.hidden);
+    let unit = id.x % (4u * s.hidden);
+    let channel = line - min(4u * s.c + 1u, line);
+    var value = 0.0;
+    if line <= 4u * s.c {
+        value = packed_up(line, unit);
+    } else if channel < p.channels && unit < p.hidden {
+        value = w_2[p.w_2 + channel * p.hidden + unit];
+    }
+    if line <= 8u * s.c {
+        scratch_each[p.scratch + 4u * s.up + id.x] = value;
+    }
+}
+
+// The others [out, in], from those [in, out].
+@compute @workgroup_size(256)
+fn temporal_block_backward_pack_turned(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let input = id.x % (4u * s.c);
+    var output = id.x / (4u * s.c);
+    var source = s.q;
+    var width = 4u * s.w;
+    if output >= 8u * s.w + 4u * s.hidden {
+        output -= 8u * s.w + 4u * s.hidden;
+        width = 4u * s.c;
+        source = s.value_out + output / width * (4u * s.c + 1u) * s.c;
+    } else if output >= 8u * s.w {
+        output -= 8u * s.w;
+        width = 4u * s.hidden;
+        source = s.up;
+    } else if output >= 4u * s.w {
+        source = s.k;
+    }
+    if id.x < 4u * (s.totals - s.q_turned) {
+        let value = scratch_each[p.scratch + 4u * source + input * width + output % width];
+        scratch_each[p.scratch + 4u * s.q_turned + id.x] = value;
+    }
+}
+
+// The gradients. All sums of all parts, in order.
+@compute @workgroup_size(256)
+fn temporal_block_backward_sum(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    if id.x >= s.sums {
+        return;
+    }
+    var sum = vec4(0.0);
+    for (var part = 0u; part < p.parts; part++) {
+        sum += scratch[p.scratch / 4u + s.slots + (part + 1u) * s.slot - s.sums + id.x];
+    }
+    scratch[p.scratch / 4u + s.totals + id.x] = sum;
+}
+
+@compute @workgroup_size(256)
+fn temporal_block_backward_shift(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    sizes();
+    let i = (group.y * grid.x + group.x) * 256u + lane;
+    if i >= p.batch * p.frames * p.channels {
+        return;
+    }
+    let runs = tasks() / p.batch;
+    let token = i / p.channels % p.frames;
+    var sum = 0.0;
+    for (var run = 0u; run < runs; run++) {
+        let task = i / p.channels / p.frames * runs + run;
+        sum += scratch_each[p.scratch + 4u * (s.shifts + (task * p.frames + token) * s.c) + i % p.channels];
+    }
+    dshift[p.dshift + i] = sum;
+}
+
+// A number of the totals: of the sums from `start` on, rows of `width` vec4s.
+fn total(start: u32, width: u32, line: u32, at: u32) -> f32 {
+    return scratch_each[p.scratch + 4u * (s.totals + start + line * width) + at];
+}
+
+// Where a feature of the unpadded heads lies in the padded ones.
+fn padded(feature: u32) -> u32 {
+    let dim = p.channels / p.heads;
+    return feature / dim * 4u * s.dim + feature % dim;
+}
+
+// What the gradient of W_vo makes of W_o, and dv^T norm1 with the sum of dv behind, as if values had been formed.
+@compute @workgroup_size(256)
+fn temporal_block_backward_values(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let feature = id.x % p.channels;
+    let line = id.x / p.channels;
+    if line > p.channels {
+        return;
+    }
+    let dim = p.channels / p.heads;
+    let head = feature / dim;
+    let scale = 1.0 / sqrt(f32(dim));
+    var value = 0.0;
+    var out = 0.0;
+    for (var i = 0u; i < p.channels; i++) {
+        let weight = w_o[p.w_o + i * p.channels + feature];
+        if line == p.channels {
+            value = fma(weight, total(s.sum_bias_value_out, s.c, head, i), value);
+        } else {
+            value = fma(weight, total(s.sum_value_out, s.c, head * 4u * s.c + line, i), value);
+            let gamma = norm1_gamma[p.norm1_gamma + i] * total(s.sum_value_out, s.c, head * 4u * s.c + i, line);
+            let d = fma(norm1_beta[p.norm1_beta + i], total(s.sum_bias_value_out, s.c, head, line), gamma);
+            out = fma(w_v[p.w_v + feature * p.channels + i], d, out);
+        }
+    }
+    if line == p.channels {
+        scratch_each[p.scratch + 4u * (s.values + 4u * s.c * s.c) + feature] = scale * value;
+    } else {
+        scratch_each[p.scratch + 4u * (s.values + feature * s.c) + line] = scale * value;
+        dw_o[p.dw_o + line * p.channels + feature] = scale * out;
+    }
+}
+
+@compute @workgroup_size(256)
+fn temporal_block_backward_qkv(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let i = id.x % p.channels;
+    let o = id.x / p.channels;
+    if o >= p.channels {
+        return;
+    }
+    let gamma = norm1_gamma[p.norm1_gamma + i];
+    let beta = norm1_beta[p.norm1_beta + i];
+    dw_q[p.dw_q + id.x] = gamma * total(s.sum_q, s.c, padded(o), i) + beta * total(s.sum_bias_q, 0u, 0u, padded(o));
+    dw_k[p.dw_k + id.x] = gamma * total(s.sum_k, s.c, padded(o), i);
+    dw_v[p.dw_v + id.x] = gamma * total(s.sums, s.c, o, i) + beta * total(s.sums, s.c, 4u * s.c, o);
+}
+
+@compute @workgroup_size(256)
+fn temporal_block_backward_norm1(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let i = id.x;
+    if i >= p.channels {
+        return;
+    }
+    var gamma = 0.0;
+    var beta = 0.0;
+    for (var o = 0u; o < p.channels; o++) {
+        let at = o * p.channels + i;
+        gamma = fma(w_q[p.w_q + at], total(s.sum_q, s.c, padded(o), i), gamma);
+        gamma = fma(w_k[p.w_k + at], total(s.sum_k, s.c, padded(o), i), gamma);
+        gamma = fma(w_v[p.w_v + at], total(s.sums, s.c, o, i), gamma);
+        beta = fma(w_q[p.w_q + at], total(s.sum_bias_q, 0u, 0u, padded(o)), beta);
+        beta = fma(w_v[p.w_v + at], total(s.sums, s.c, 4u * s.c, o), beta);
+    }
+    dnorm1_gamma[p.dnorm1_gamma + i] = gamma;
+    dnorm1_beta[p.dnorm1_beta + i] = beta;
+}
+
+@compute @workgroup_size(256)
+fn temporal_block_backward_feed_forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    if id.x < p.hidden * p.channels {
+        let i = id.x % p.channels;
+        let unit = id.x / p.channels;
+        let bias = norm2_beta[p.norm2_beta + i] * total(s.sum_bias_up, 0u, 0u, unit);
+        dw_1[p.dw_1 + id.x] = fma(norm2_gamma[p.norm2_gamma + i], total(s.sum_up, s.c, unit, i), bias);
+        dw_2[p.dw_2 + id.x] = total(s.sum_down, s.hidden, id.x / p.hidden, id.x % p.hidden);
+    }
+    if id.x < p.hidden {
+        db_1[p.db_1 + id.x] = total(s.sum_bias_up, 0u, 0u, id.x);
+    }
+    if id.x < p.channels {
+        db_2[p.db_2 + id.x] = total(s.sum_bias_down, 0u, 0u, id.x);
+    }
+}
+
+@compute @workgroup_size(256)
+fn temporal_block_backward_norm2(@builtin(global_invocation_id) id: vec3<u32>) {
+    sizes();
+    let i = id.x;
+    if i < p.channels * p.inputs {
+        dw_in[p.dw_in + i] = total(0u, s.c, i % p.inputs, i / p.inputs);
+    }
+    if i >= p.channels {
+        return;
+    }
+    var gamma = 0.0;
+    var beta = 0.0;
+    for (var unit = 0u; unit < p.hidden; unit++) {
+        let weight = w_1[p.w_1 + unit * p.channels + i];
+        gamma = fma(weight, total(s.sum_up, s.c, unit, i), gamma);
+        beta = fma(weight, total(s.sum_bias_up, 0u, 0u, unit), beta);
+    }
+    dnorm2_gamma[p.dnorm2_gamma + i] = gamma;
+    dnorm2_beta[p.dnorm2_beta + i] = beta;
+    db_o[p.db_o + i] = total(s.sum_bias_out, 0u, 0u, i);
+}
