@@ -26,14 +26,14 @@ impl Doctor {
         let processor = profile::name(&Device::cpu());
         println!("processor: {processor}, {cores} cores, {}", simd());
         let offers = adapters();
-        println!("adapters: {}", if offers.is_empty() { "none" } else { "" });
+        println!("adapters:{}", if offers.is_empty() { " none" } else { "" });
         offers.iter().enumerate().for_each(|(index, offer)| describe(index, offer));
         println!("device {}: {}", device.name(), profile::name(device));
         if let Device::Wgpu(gpu) = device {
             variants(gpu)?;
         }
         let (rate, error) = product(device)?;
-        println!("single-precision products: {rate:.0} GFLOP/s, relative error {error:.1e} to double precision");
+        println!("single-precision products: {rate:.1} GFLOP/s, relative error {error:.1e} to double precision");
         // Rounding of a sum of that many terms is some 1e-6.
         if error.is_nan() || error > 1e-4 {
             return Err(Error::Fault(format!(
@@ -83,9 +83,9 @@ fn variants(gpu: &Wgpu) -> Result<()> {
         };
         names[variant].push(kernel.name);
     }
-    for (names, what) in names.iter().zip(["kernels with subgroups", "plain kernels", "kernels without a shader"]) {
+    for (names, what) in names.iter().zip(["with subgroups", "plain", "without a shader"]) {
         if !names.is_empty() {
-            println!("  {} {what}: {}", names.len(), names.join(", "));
+            println!("  {what}: {}", names.join(", "));
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ fn print(kernel: &Entry) -> Result<()> {
     println!("{:<28} {devices:<9} {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
     for entry in entries(kernel)? {
         println!(
-            "  {:<36} {:>4} invocations {:>6} B shared {:>3} bindings",
+            "  {:<36} workgroup {:>4}, shared {:>5} B, bindings {:>2}",
             entry.name,
             entry.workgroup_size,
             entry.workgroup_bytes,
