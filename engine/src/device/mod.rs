@@ -63,6 +63,24 @@ impl Device {
         }
     }
 
+    /// The name by which the device is asked for, and which GPU it is.
+    pub fn description(&self) -> String {
+        match self {
+            Device::Cpu(_) => self.name().to_owned(),
+            Device::Wgpu(gpu) => format!("{}, {}", self.name(), gpu.adapter().label()),
+        }
+    }
+
+    /// Whether it is a GPU that the processor only imitates.
+    pub fn is_software_gpu(&self) -> bool {
+        matches!(self, Device::Wgpu(gpu) if gpu.adapter().software)
+    }
+
+    /// Bytes of the largest tensor that it can hold, memory permitting.
+    pub fn largest_tensor(&self) -> usize {
+        self.slab().largest()
+    }
+
     /// What its memory holds.
     pub fn usage(&self) -> Usage {
         self.slab().usage()
@@ -158,6 +176,18 @@ impl Device {
         match self {
             Device::Cpu(cpu) => cpu.run(kernel, parameters, bound),
             Device::Wgpu(gpu) => gpu.run(kernel, parameters, bound),
+        }
+    }
+
+    /// Makes a GPU start on what was recorded so far, and waits until it is done with what it had at the last call: for long
+    /// work whose results nobody reads meanwhile. Elsewhere launches are done when they return.
+    ///
+    /// # Errors
+    /// When the device was lost.
+    pub fn pace(&self) -> Result<()> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Wgpu(gpu) => gpu.pace(),
         }
     }
 

@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::{Error, Result, interrupt};
 use machine::Machine;
 
-/// Fills the gaps of earth-science fields with STIMP's diffusion model, on the processor.
+/// Fills the gaps of earth-science fields with STIMP's diffusion model, on the processor or a GPU.
 #[derive(Parser)]
 #[command(name = "isobath", version, after_help = "Start with: isobath demo")]
 struct CommandLine {

@@ -89,7 +89,8 @@ pub(super) fn choose(wanted: &str) -> Result<Offer> {
 }
 
 impl Offer {
-    fn label(&self) -> String {
+    /// Its name and backend, and whether it is software.
+    pub fn label(&self) -> String {
         let kind = if self.software { ", software" } else { "" };
         format!("{} ({}{kind})", self.name, self.backend)
     }

@@ -6,6 +6,7 @@ use super::pipelines::Pipeline;
 use super::timestamps::Timestamps;
 use crate::device::profile::Profile;
 use crate::error::Result;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use wgpu::{BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, SubmissionIndex};
@@ -55,6 +56,8 @@ pub(super) struct Commands {
     pass: Option<ComputePass<'static>>,
     /// While dispatches are timed, each in a pass of its own.
     timestamps: Option<Timestamps>,
+    /// What the last call of [`Commands::pace`] submitted.
+    paced: Option<SubmissionIndex>,
     pub(super) counters: Counters,
 }
 
@@ -68,19 +71,8 @@ impl Commands {
         let readback = buffer("readback", READBACK, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
         let counters = Counters { buffers: 2, buffer_bytes: (RING + READBACK) as u64, ..Counters::default() };
         let (pieces, staged) = (Vec::new(), Vec::with_capacity(RING));
-        Commands {
-            device,
-            queue,
-            faults,
-            pieces,
-            ring,
-            staged,
-            readback,
-            encoder: None,
-            pass: None,
-            timestamps: None,
-            counters,
-        }
+        let (encoder, pass, timestamps, paced) = (None, None, None, None);
+        Commands { device, queue, faults, pieces, ring, staged, readback, encoder, pass, timestamps, paced, counters }
     }
 
     /// The buffer that holds the parameters of launches.
@@ -218,6 +210,39 @@ impl Commands {
         self.faults.check()
     }
 
+    /// Submits what is recorded and waits for what the call before submitted.
+    pub(super) fn pace(&mut self) -> Result<()> {
+        let submission = self.submit();
+        match std::mem::replace(&mut self.paced, submission) {
+            Some(before) => self.wait(Some(before)),
+            None => self.faults.check(),
+        }
+    }
+
+    /// An error when the device is lost or refused something.
+    pub(super) fn check(&self) -> Result<()> {
+        self.faults.check()
+    }
+
+    /// Gives the device up.
+    pub(super) fn lose(&mut self) {
+        self.device.destroy();
+        // The loss is reported once the queue is empty.
+        let _ = self.wait(None);
+    }
+
+    /// Waits until a submission is done, or all are.
+    fn wait(&self, submission: Option<SubmissionIndex>) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(PATIENCE) };
+        // Where the driver loses the device, wgpu tells `faults` and then panics.
+        match catch_unwind(AssertUnwindSafe(|| self.device.poll(wait))) {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => self.faults.report(true, &format!("no answer for {} s", PATIENCE.as_secs())),
+            Err(_) => self.faults.report(true, "the driver cannot say why"),
+        }
+        self.faults.check()
+    }
+
     /// Waits for a submission and copies what it left in a buffer to read from.
     fn fetch(&self, from: &Buffer, submission: Option<SubmissionIndex>, bytes: &mut [u8]) -> Result<()> {
         let mapped = from.slice(..bytes.len() as u64);
@@ -230,19 +255,6 @@ impl Commands {
         bytes.copy_from_slice(&mapped.get_mapped_range().map_err(|_| unreadable())?);
         from.unmap();
         Ok(())
-    }
-
-    /// Waits for a submission, or else for the last one.
-    fn wait(&self, submission: Option<SubmissionIndex>) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(PATIENCE) };
-        let waited = self.device.poll(wait);
-        self.faults.check()?;
-        if waited.is_err() {
-            let seconds = PATIENCE.as_secs();
-            let what = format!("no answer within {seconds} s; a smaller batch makes each launch shorter");
-            self.faults.report(false, &what);
-        }
-        self.faults.check()
     }
 
     /// Hands what is recorded to the GPU.

@@ -98,6 +98,12 @@ impl Wgpu {
         self.gpu.lock().0.counters
     }
 
+    /// Gives the device up, as a driver does that resets it: whatever uses it from now on fails with
+    /// [`Error::DeviceLost`]. For tests of what follows.
+    pub fn lose(&self) {
+        self.gpu.lock().0.lose();
+    }
+
     pub(super) fn expect_number_type(&self, dtype: DType) -> Result<()> {
         match dtype {
             DType::F32 | DType::U32 => Ok(()),
@@ -166,6 +172,7 @@ impl Wgpu {
         // An absent buffer is bound to any piece.
         let any = places.iter().flatten().map(|(piece, _)| *piece).next().unwrap_or(0);
         let (commands, pipelines) = &mut *self.gpu.lock();
+        commands.check()?;
         let slot = commands.stage(&slot);
         for (entry, groups) in dispatches.steps.iter().filter(|(_, groups)| *groups > 0) {
             let pipeline = pipelines.pipeline(kernel, entry, commands)?;
@@ -179,6 +186,10 @@ impl Wgpu {
 
     pub(super) fn read(&self, place: Place, bytes: &mut [u8]) -> Result<()> {
         self.gpu.lock().0.read(place, bytes)
+    }
+
+    pub(super) fn pace(&self) -> Result<()> {
+        self.gpu.lock().0.pace()
     }
 
     pub(super) fn write(&self, place: Place, bytes: &[u8]) -> Result<()> {
