@@ -31,6 +31,7 @@ pub mod layout;
 pub mod linear_attention;
 pub mod linear_attention_backward;
 pub mod masked_mse;
+pub mod multiply_add;
 pub mod node_linear;
 pub mod node_linear_backward;
 pub mod normal;

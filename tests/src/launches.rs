@@ -3,7 +3,7 @@
 use isobath_engine::device::Bind::{In, Out};
 use isobath_engine::random::{PhiloxKey, normal};
 use isobath_engine::{DType, Device, Result, Tensor};
-use isobath_kernels::{adam, sum_squares};
+use isobath_kernels::{adam, multiply_add, sum_squares};
 
 /// Elements of a launch: several tasks, and no multiple of anything.
 const LEN: usize = 70_001;
@@ -31,6 +31,15 @@ pub fn all() -> Vec<Launch> {
                 let (x, y) = (wave(device, dtype, 1.0)?, Tensor::empty(device, [1], dtype)?);
                 let parameters = sum_squares::Params { len: LEN as u32 };
                 device.run(&sum_squares::SUM_SQUARES, &parameters, &[In(&x), Out(&y)])?;
+                y.to_f64()
+            },
+        },
+        Launch {
+            kernel: "multiply_add",
+            run: |device, dtype| {
+                let (x, y) = (wave(device, dtype, 0.7)?, Tensor::empty(device, [LEN], dtype)?);
+                let parameters = multiply_add::Params { len: LEN as u32, rounds: 3, a: 0.99, b: 0.1 };
+                device.run(&multiply_add::MULTIPLY_ADD, &parameters, &[In(&x), Out(&y)])?;
                 y.to_f64()
             },
         },

@@ -4,6 +4,7 @@
 //! `ISOBATH_ADAPTER` names the adapter; without it the first one serves, software or not. Without any adapter the trials
 //! that need one are listed as ignored, unless `ISOBATH_REQUIRE` lists `wgpu`: then they fail.
 
+mod clocks;
 mod device;
 mod lost;
 mod models;
@@ -48,6 +49,9 @@ fn main() {
     add("device::copies", &None, device::copies);
     add("device::errors", &None, device::errors);
     add("device::budget", &None, |_| device::budget());
+    add("device::clocks", &None, |_| clocks::clocks());
+    add(clocks::START, &None, |_| clocks::start());
+    add("device::kept_pipelines", &None, |_| clocks::kept_pipelines());
     add("lost::between_steps", &None, |_| lost::between_steps());
     add("lost::in_a_training", &forecaster, |_| lost::in_a_training());
     let or_no_data = |obstacle| fixture("").err().or(obstacle);

@@ -56,7 +56,8 @@ impl<M> Training<M> {
     }
 }
 
-fn counters(device: &Device) -> Counters {
+/// What a GPU has made and submitted so far.
+pub(super) fn counters(device: &Device) -> Counters {
     match device {
         Device::Wgpu(gpu) => gpu.counters(),
         Device::Cpu(_) => Counters::default(),

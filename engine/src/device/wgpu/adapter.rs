@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use wgpu::{Adapter, DeviceType, Features, Instance};
 
 /// What is used where it is offered.
-const WANTED: Features = Features::SUBGROUP;
+const WANTED: Features = Features::SUBGROUP.union(Features::TIMESTAMP_QUERY).union(Features::PIPELINE_CACHE);
 
 /// The error of a device by the name under which it was asked for.
 pub(super) fn refused(what: impl Into<String>) -> Error {
@@ -23,6 +23,27 @@ pub struct Offer {
     /// Whether it computes on the processor.
     pub software: bool,
     adapter: Adapter,
+}
+
+/// What an adapter can do, as far as it matters here.
+#[derive(Clone, Debug)]
+pub struct Abilities {
+    /// Bytes of the largest buffer.
+    pub buffer_bytes: u64,
+    /// Bytes of the largest binding, and so of the largest tensor.
+    pub binding_bytes: u64,
+    /// Storage buffers that a shader can have.
+    pub bindings: u32,
+    /// Invocations of a workgroup.
+    pub workgroup_size: u32,
+    /// Bytes that a workgroup can share.
+    pub workgroup_bytes: u32,
+    /// Smallest and largest subgroup, where shaders may use them.
+    pub subgroups: Option<[u32; 2]>,
+    /// Whether it times dispatches.
+    pub timestamps: bool,
+    /// Whether its driver gives compiled pipelines out.
+    pub pipeline_cache: bool,
 }
 
 /// All adapters, fastest kind first: discrete, integrated, virtual and unknown ones, software.
@@ -72,6 +93,27 @@ impl Offer {
     pub fn label(&self) -> String {
         let kind = if self.software { ", software" } else { "" };
         format!("{} ({}{kind})", self.name, self.backend)
+    }
+
+    /// What it can do.
+    pub fn abilities(&self) -> Abilities {
+        let (limits, features, info) = (self.adapter.limits(), self.adapter.features(), self.adapter.get_info());
+        Abilities {
+            buffer_bytes: limits.max_buffer_size,
+            binding_bytes: limits.max_storage_buffer_binding_size,
+            bindings: limits.max_storage_buffers_per_shader_stage,
+            workgroup_size: limits.max_compute_invocations_per_workgroup,
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            subgroups: features
+                .contains(Features::SUBGROUP)
+                .then_some([info.subgroup_min_size, info.subgroup_max_size]),
+            timestamps: features.contains(Features::TIMESTAMP_QUERY),
+            pipeline_cache: features.contains(Features::PIPELINE_CACHE),
+        }
+    }
+
+    pub(super) fn info(&self) -> wgpu::AdapterInfo {
+        self.adapter.get_info()
     }
 
     /// The adapter's device with all its limits, and its queue.
