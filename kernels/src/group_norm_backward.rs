@@ -32,7 +32,7 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
     },
 };
 
-/// Sums of chunks, their merger in each group, dx; in one dispatch for samples that a workgroup holds. Then the sums of all
+/// Sums of chunks, their merger in each group, dx; one dispatch for samples that a workgroup holds. Then the sums of all
 /// chunks. Scratch memory has a part for each chunk, and one a sample for its groups.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     if p.channels == 0 {
