@@ -137,11 +137,10 @@ fn softmax_attention_wide(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     attend_wide(place, row, feature, lane);
@@ -162,11 +161,10 @@ fn softmax_attention_wide_each(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     attend_wide(place, row, feature, lane);
@@ -219,19 +217,21 @@ fn row_of(place: Place, row: u32) -> Row {
     return Row(place.start + (frame * p.heads + head) * p.dim, select(0u, head, inside), frame, inside);
 }
 
-// 64 frames of a wide head.
-fn wide_place(head: u32, run: u32) -> Place {
-    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
-    return Place(start, 1u, run * 64u, min(run * 64u + 64u, p.frames));
-}
-
-// Blocks of 32 features of a wide head, and workgroups of 64 of its frames.
+// Workgroups of wide heads: each takes 64 frames and a block of 32 features.
 fn blocks() -> u32 {
     return (p.dim + 31u) / 32u;
 }
 
-fn wide_runs() -> u32 {
-    return (p.frames + 63u) / 64u;
+fn wide_groups() -> u32 {
+    return p.sequences * p.heads * ((p.frames + 63u) / 64u) * blocks();
+}
+
+fn wide_place(index: u32) -> Place {
+    let runs = (p.frames + 63u) / 64u;
+    let head = index / blocks() / runs;
+    let first = index / blocks() % runs * 64u;
+    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
+    return Place(start, 1u, first, min(first + 64u, p.frames));
 }
 
 // How many of four features of a head there are.
@@ -384,17 +384,8 @@ fn fetch_q(i: u32, count: u32) -> vec4<f32> {
         return q[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = q[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = q[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = q[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = q[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = q[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -404,17 +395,8 @@ fn fetch_k(i: u32, count: u32) -> vec4<f32> {
         return k[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = k[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = k[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = k[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = k[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = k[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -424,17 +406,8 @@ fn fetch_v(i: u32, count: u32) -> vec4<f32> {
         return v[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = v[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = v[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = v[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = v[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = v[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
