@@ -6,7 +6,7 @@
 // launch   d <= 32: a workgroup of 64 for one sequence and as many whole heads as 32 columns hold. Wider heads: one for
 //          8 rows (`_rows`), one for a block of C and dC (`_contexts`), one for 32 frames and 32 columns (`_wide`), and
 //          one for 8 rows of dq (`_last`)
-// shared   15.4 KiB
+// shared   15.1 KiB
 // plan     48 frames of k and v, then of q and dy, by 32 columns, stay in shared memory while an invocation sums 4 by 4
 //          of C and dC. Both then lie there, their vec4s permuted so that rows and columns are read without bank
 //          conflicts, and rows stream past: 8 loads for 64 multiply-adds. The sum over frames needs no pass over them:

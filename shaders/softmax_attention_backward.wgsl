@@ -6,7 +6,7 @@
 // launch   d <= 32, t <= 48: a workgroup of 64 for one sequence and up to four heads (32 columns); longer windows: one
 //          for 64 rows of q (`_rows`), then one for 64 rows of k (`_columns`). Wider heads: the same for 32 columns of
 //          a head (`_wide_rows`, `_wide_columns`)
-// shared   14.3 KiB, 12.3 KiB for wide heads
+// shared   14.3 KiB
 // plan     48 frames of k and v by 32 columns lie in shared memory while an invocation owns a row of q: one pass over
 //          the keys finds its maximum, sum and sum of P dP, a second one dq. Then q and dy lie there and an invocation
 //          owns a row of k, with dk and dv in its registers. Frames pass four at a time, read as broadcasts (no bank
@@ -47,17 +47,16 @@ const PLACES = vec4(0u, 1u, 2u, 3u);
 // Frames that are in shared memory together; of wide heads.
 const CHUNK = 48u;
 const TILE = 16u;
+const SUMS = 128u;
 
-// [CHUNK, 8] vec4s each: k and v for rows of q, q and dy for rows of k.
+// [CHUNK, 8] vec4s each: k and v for rows of q, q and dy for rows of k. Of wide heads [TILE, 8], then from SUMS on
+// [TILE / 4, 64] vec4s of scores and of dP.
 var<workgroup> first_lines: array<vec4<f32>, 384>;
 var<workgroup> second_lines: array<vec4<f32>, 384>;
 // Of the rows of q, [heads, CHUNK]: maximum, inverse sum, sum of P dP.
 var<workgroup> peaks: array<f32, 192>;
 var<workgroup> scales: array<f32, 192>;
 var<workgroup> drops: array<f32, 192>;
-// Of wide heads, [TILE, 64]: scores and dP.
-var<workgroup> scores: array<f32, 1024>;
-var<workgroup> slopes: array<f32, 1024>;
 
 // An invocation's row: of q, scaled, and dy, with dq; or of k, scaled, and v, with dk and dv.
 var<private> first_row: array<vec4<f32>, 8>;
@@ -446,7 +445,8 @@ fn differentiate_wide_row(place: Place, row: Row, feature: u32, lane: u32) {
         sum_scores(place, row, first, true, lane);
         let count = min(p.frames - first, TILE);
         for (var i = 0u; i < count; i += 4u) {
-            measure(kept_scores(i, lane), kept_slopes(i, lane), i + PLACES < vec4(count));
+            let at = SUMS + i * 16u + lane;
+            measure(first_lines[at], second_lines[at], i + PLACES < vec4(count));
         }
     }
     close();
@@ -455,7 +455,8 @@ fn differentiate_wide_row(place: Place, row: Row, feature: u32, lane: u32) {
         sum_scores(place, row, first, true, lane);
         stage_block(place, first, feature, true, lane);
         for (var i = 0u; i < min(p.frames - first, TILE); i += 4u) {
-            add_keys(kept_scores(i, lane), kept_slopes(i, lane), i * 8u);
+            let at = SUMS + i * 16u + lane;
+            add_keys(first_lines[at], second_lines[at], i * 8u);
         }
     }
 }
@@ -473,24 +474,24 @@ fn differentiate_wide_column(place: Place, row: Row, feature: u32, lane: u32) {
         }
         workgroupBarrier();
         for (var i = 0u; i < count; i += 4u) {
-            let inside = i + PLACES < vec4(count);
-            add_queries(kept_scores(i, lane), kept_slopes(i, lane), i, inside, i * 8u);
+            let at = SUMS + i * 16u + lane;
+            add_queries(first_lines[at], second_lines[at], i, i + PLACES < vec4(count), i * 8u);
         }
     }
 }
 
 // Scores and dP of a row with TILE frames of a wide head.
 fn sum_scores(place: Place, row: Row, first: u32, keys: bool, lane: u32) {
-    for (var i = 0u; i < TILE; i++) {
-        scores[i * 64u + lane] = 0.0;
-        slopes[i * 64u + lane] = 0.0;
+    for (var i = 0u; i < TILE; i += 4u) {
+        first_lines[SUMS + i * 16u + lane] = vec4(0.0);
+        second_lines[SUMS + i * 16u + lane] = vec4(0.0);
     }
     for (var block = 0u; block < p.dim; block += 32u) {
         load_row(row, block, keys);
         stage_block(place, first, block, keys, lane);
-        for (var i = 0u; i < TILE; i++) {
-            scores[i * 64u + lane] += score(i * 8u);
-            slopes[i * 64u + lane] += slope(i * 8u);
+        for (var i = 0u; i < TILE; i += 4u) {
+            first_lines[SUMS + i * 16u + lane] += scores_of(i * 8u);
+            second_lines[SUMS + i * 16u + lane] += slopes_of(i * 8u);
         }
     }
 }
@@ -511,16 +512,6 @@ fn stage_block(place: Place, first: u32, block: u32, keys: bool, lane: u32) {
         }
     }
     workgroupBarrier();
-}
-
-fn kept_scores(i: u32, lane: u32) -> vec4<f32> {
-    let at = i * 64u + lane;
-    return vec4(scores[at], scores[at + 64u], scores[at + 128u], scores[at + 192u]);
-}
-
-fn kept_slopes(i: u32, lane: u32) -> vec4<f32> {
-    let at = i * 64u + lane;
-    return vec4(slopes[at], slopes[at + 64u], slopes[at + 128u], slopes[at + 192u]);
 }
 
 // Adds four keys, those inside the window, to the statistics of a row of q.
