@@ -379,17 +379,8 @@ fn fetch_q(i: u32, count: u32) -> vec4<f32> {
         return q[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = q[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = q[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = q[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = q[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = q[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -399,17 +390,8 @@ fn fetch_k(i: u32, count: u32) -> vec4<f32> {
         return k[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = k[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = k[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = k[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = k[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = k[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -419,17 +401,8 @@ fn fetch_v(i: u32, count: u32) -> vec4<f32> {
         return v[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = v[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = v[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = v[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = v[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = v[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }

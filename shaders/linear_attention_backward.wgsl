@@ -6,7 +6,7 @@
 // launch   d <= 32: a workgroup of 64 for one sequence and as many whole heads as 32 columns hold. Wider heads: one for
 //          8 rows (`_rows`), one for a block of C and dC (`_contexts`), one for 32 frames and 32 columns (`_wide`), and
 //          one for 8 rows of dq (`_last`)
-// shared   15.4 KiB
+// shared   15.1 KiB
 // plan     48 frames of k and v, then of q and dy, by 32 columns, stay in shared memory while an invocation sums 4 by 4
 //          of C and dC. Both then lie there, their vec4s permuted so that rows and columns are read without bank
 //          conflicts, and rows stream past: 8 loads for 64 multiply-adds. The sum over frames needs no pass over them:
@@ -733,17 +733,8 @@ fn fetch_q(columns: Columns, frame: u32) -> vec4<f32> {
         return q[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = q[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = q[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = q[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = q[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = q[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -755,17 +746,8 @@ fn fetch_k(columns: Columns, frame: u32) -> vec4<f32> {
         return k[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = k[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = k[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = k[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = k[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = k[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -777,17 +759,8 @@ fn fetch_v(columns: Columns, frame: u32) -> vec4<f32> {
         return v[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = v[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = v[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = v[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = v[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = v[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -799,17 +772,8 @@ fn fetch_dy(columns: Columns, frame: u32) -> vec4<f32> {
         return dy[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = dy[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = dy[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = dy[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = dy[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = dy[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }

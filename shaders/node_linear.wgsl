@@ -168,15 +168,9 @@ fn fetch_x(place: Place, sample: u32, channel: u32) -> vec4<f32> {
     if p.channels % 4u == 0u {
         return x[i / 4u];
     }
-    var four = vec4(x[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if channel + 1u < p.channels {
-        four.y = x[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if channel + 2u < p.channels {
-        four.z = x[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if channel + 3u < p.channels {
-        four.w = x[(i + 3u) / 4u][(i + 3u) % 4u];
+    var four = vec4(0.0);
+    for (var n = 0u; n < min(p.channels - channel, 4u); n++) {
+        four[n] = x[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -190,15 +184,9 @@ fn fetch_pool(j: u32, channel: u32, column: u32) -> vec4<f32> {
     if p.out % 4u == 0u {
         return pool[i / 4u];
     }
-    var four = vec4(pool[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if column + 1u < p.out {
-        four.y = pool[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if column + 2u < p.out {
-        four.z = pool[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if column + 3u < p.out {
-        four.w = pool[(i + 3u) / 4u][(i + 3u) % 4u];
+    var four = vec4(0.0);
+    for (var n = 0u; n < min(p.out - column, 4u); n++) {
+        four[n] = pool[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }

@@ -69,6 +69,26 @@ struct Place {
     channel: u32,
 }
 
+// What an invocation of `_weights` works on.
+struct Tile {
+    // A range of nodes and a block of 8 prototypes.
+    part: u32,
+    block: u32,
+    // Number, first channel and first column of the tile of dW.
+    number: u32,
+    row: u32,
+    column: u32,
+    // The invocation's row of the tile, and its first column.
+    channel: u32,
+    ours: u32,
+}
+
+// What a node's dW adds to de for 8 prototypes.
+struct Shares {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
 // Where the number of channels is a multiple of four.
 @compute @workgroup_size(64)
 fn node_linear_backward_inputs(
@@ -125,62 +145,58 @@ fn node_linear_backward_weights(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.y * grid.x + group.x;
-    let tile = index % tiles();
-    let block = index / tiles() % blocks();
-    let part = index / tiles() / blocks();
-    if part >= p.parts {
+    let tile = tile_of(group.y * grid.x + group.x, lane);
+    if tile.part >= p.parts {
         return;
     }
-    let across = (p.out + 31u) / 32u;
-    let row = tile / across * 32u;
-    let column = tile % across * 32u;
-    // The invocation's vec4 of dW: row lane / 8 of the tile, columns from 4 (lane % 8) on.
-    let channel = row + lane / 8u;
-    let ours = column + lane % 8u * 4u;
-    let run = (p.nodes + p.parts - 1u) / p.parts;
     sums = array<vec4<f32>, 8>();
-    for (var node = part * run; node < min((part + 1u) * run, p.nodes); node++) {
-        let dw = weight_gradient(node, row, column, lane);
-        let at = p.e + node * p.prototypes + block * 8u;
-        let left = p.prototypes - block * 8u;
-        sums[0] = fma(vec4(e[at]), dw, sums[0]);
-        sums[1] = fma(vec4(e[at + min(1u, left - 1u)]), dw, sums[1]);
-        sums[2] = fma(vec4(e[at + min(2u, left - 1u)]), dw, sums[2]);
-        sums[3] = fma(vec4(e[at + min(3u, left - 1u)]), dw, sums[3]);
-        sums[4] = fma(vec4(e[at + min(4u, left - 1u)]), dw, sums[4]);
-        sums[5] = fma(vec4(e[at + min(5u, left - 1u)]), dw, sums[5]);
-        sums[6] = fma(vec4(e[at + min(6u, left - 1u)]), dw, sums[6]);
-        sums[7] = fma(vec4(e[at + min(7u, left - 1u)]), dw, sums[7]);
-        let j = block * 8u;
-        let low = vec4(
-            dot(dw, fetch_pool(j, channel, ours)),
-            dot(dw, fetch_pool(j + 1u, channel, ours)),
-            dot(dw, fetch_pool(j + 2u, channel, ours)),
-            dot(dw, fetch_pool(j + 3u, channel, ours)),
-        );
-        let high = vec4(
-            dot(dw, fetch_pool(j + 4u, channel, ours)),
-            dot(dw, fetch_pool(j + 5u, channel, ours)),
-            dot(dw, fetch_pool(j + 6u, channel, ours)),
-            dot(dw, fetch_pool(j + 7u, channel, ours)),
-        );
-        add_up(low, high, lane);
+    let run = (p.nodes + p.parts - 1u) / p.parts;
+    for (var node = tile.part * run; node < min((tile.part + 1u) * run, p.nodes); node++) {
+        let dw = weight_gradient(node, tile, lane);
+        add_node(node, tile.block, dw);
+        let total = add_up(shares_of(tile, dw), lane);
         if lane == 0u {
-            let to = embedding_start() / 4u + ((tile * p.nodes + node) * blocks() + block) * 2u;
-            scratch_fours[to] = shared_a[0];
-            scratch_fours[to + 1u] = shared_b[0];
+            store_shares(node, tile, total);
         }
     }
-    let to = p.scratch / 4u + ((part * tiles() + tile) * blocks() + block) * 2048u + lane;
-    scratch_fours[to] = sums[0];
-    scratch_fours[to + 256u] = sums[1];
-    scratch_fours[to + 512u] = sums[2];
-    scratch_fours[to + 768u] = sums[3];
-    scratch_fours[to + 1024u] = sums[4];
-    scratch_fours[to + 1280u] = sums[5];
-    scratch_fours[to + 1536u] = sums[6];
-    scratch_fours[to + 1792u] = sums[7];
+    store_sums(tile, lane);
+}
+
+@compute @workgroup_size(256)
+fn node_linear_backward_weights_subgroups(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) invocation: u32,
+) {
+    let tile = tile_of(group.y * grid.x + group.x, lane);
+    if tile.part >= p.parts {
+        return;
+    }
+    sums = array<vec4<f32>, 8>();
+    let run = (p.nodes + p.parts - 1u) / p.parts;
+    for (var node = tile.part * run; node < min((tile.part + 1u) * run, p.nodes); node++) {
+        let dw = weight_gradient(node, tile, lane);
+        add_node(node, tile.block, dw);
+        let ours = shares_of(tile, dw);
+        let low = subgroupAdd(ours.low);
+        let high = subgroupAdd(ours.high);
+        if invocation == 0u {
+            shared_a[subgroup] = low;
+            shared_b[subgroup] = high;
+        }
+        workgroupBarrier();
+        if lane == 0u {
+            var total = Shares(shared_a[0], shared_b[0]);
+            for (var i = 1u; i < subgroups; i++) {
+                total = Shares(total.low + shared_a[i], total.high + shared_b[i]);
+            }
+            store_shares(node, tile, total);
+        }
+    }
+    store_sums(tile, lane);
 }
 
 @compute @workgroup_size(256)
@@ -244,8 +260,73 @@ fn embedding_start() -> u32 {
     return p.scratch + p.parts * tiles() * blocks() * 8192u;
 }
 
+fn tile_of(index: u32, lane: u32) -> Tile {
+    let number = index % tiles();
+    let across = (p.out + 31u) / 32u;
+    let row = number / across * 32u;
+    let column = number % across * 32u;
+    return Tile(
+        index / tiles() / blocks(),
+        index / tiles() % blocks(),
+        number,
+        row,
+        column,
+        row + lane / 8u,
+        column + lane % 8u * 4u,
+    );
+}
+
+// Adds a node's dW to the sums of 8 prototypes; what those past the last one hold is never read.
+fn add_node(node: u32, block: u32, dw: vec4<f32>) {
+    let at = p.e + node * p.prototypes + block * 8u;
+    let last = min(p.prototypes - block * 8u, 8u) - 1u;
+    sums[0] = fma(vec4(e[at]), dw, sums[0]);
+    sums[1] = fma(vec4(e[at + min(1u, last)]), dw, sums[1]);
+    sums[2] = fma(vec4(e[at + min(2u, last)]), dw, sums[2]);
+    sums[3] = fma(vec4(e[at + min(3u, last)]), dw, sums[3]);
+    sums[4] = fma(vec4(e[at + min(4u, last)]), dw, sums[4]);
+    sums[5] = fma(vec4(e[at + min(5u, last)]), dw, sums[5]);
+    sums[6] = fma(vec4(e[at + min(6u, last)]), dw, sums[6]);
+    sums[7] = fma(vec4(e[at + min(7u, last)]), dw, sums[7]);
+}
+
+fn shares_of(tile: Tile, dw: vec4<f32>) -> Shares {
+    let j = tile.block * 8u;
+    let low = vec4(
+        dot(dw, fetch_pool(j, tile.channel, tile.ours)),
+        dot(dw, fetch_pool(j + 1u, tile.channel, tile.ours)),
+        dot(dw, fetch_pool(j + 2u, tile.channel, tile.ours)),
+        dot(dw, fetch_pool(j + 3u, tile.channel, tile.ours)),
+    );
+    let high = vec4(
+        dot(dw, fetch_pool(j + 4u, tile.channel, tile.ours)),
+        dot(dw, fetch_pool(j + 5u, tile.channel, tile.ours)),
+        dot(dw, fetch_pool(j + 6u, tile.channel, tile.ours)),
+        dot(dw, fetch_pool(j + 7u, tile.channel, tile.ours)),
+    );
+    return Shares(low, high);
+}
+
+fn store_shares(node: u32, tile: Tile, total: Shares) {
+    let to = embedding_start() / 4u + ((tile.number * p.nodes + node) * blocks() + tile.block) * 2u;
+    scratch_fours[to] = total.low;
+    scratch_fours[to + 1u] = total.high;
+}
+
+fn store_sums(tile: Tile, lane: u32) {
+    let to = p.scratch / 4u + ((tile.part * tiles() + tile.number) * blocks() + tile.block) * 2048u + lane;
+    scratch_fours[to] = sums[0];
+    scratch_fours[to + 256u] = sums[1];
+    scratch_fours[to + 512u] = sums[2];
+    scratch_fours[to + 768u] = sums[3];
+    scratch_fours[to + 1024u] = sums[4];
+    scratch_fours[to + 1280u] = sums[5];
+    scratch_fours[to + 1536u] = sums[6];
+    scratch_fours[to + 1792u] = sums[7];
+}
+
 // The invocation's vec4 of a tile of dW: the sum over all samples of x^T dy.
-fn weight_gradient(node: u32, row: u32, column: u32, lane: u32) -> vec4<f32> {
+fn weight_gradient(node: u32, tile: Tile, lane: u32) -> vec4<f32> {
     acc = array<vec4<f32>, 8>();
     let quarter = lane / 64u;
     let r = lane % 64u / 8u;
@@ -253,8 +334,8 @@ fn weight_gradient(node: u32, row: u32, column: u32, lane: u32) -> vec4<f32> {
     for (var block = 0u; block < p.batch; block += BLOCK) {
         workgroupBarrier();
         for (var i = lane / 8u; i < BLOCK; i += 32u) {
-            shared_a[i * 8u + c] = fetch_x(node, block + i, row + c * 4u);
-            shared_b[i * 8u + c] = fetch_dy(node, block + i, column + c * 4u, p.batch);
+            shared_a[i * 8u + c] = fetch_x(node, block + i, tile.row + c * 4u);
+            shared_b[i * 8u + c] = fetch_dy(node, block + i, tile.column + c * 4u, p.batch);
         }
         workgroupBarrier();
         for (var i = quarter * 16u; i < min(quarter * 16u + 16u, p.batch - block); i++) {
@@ -286,10 +367,10 @@ fn weight_gradient(node: u32, row: u32, column: u32, lane: u32) -> vec4<f32> {
     return dw;
 }
 
-// The workgroup's sums of both vec4s, always in the same order, in shared_a[0] and shared_b[0].
-fn add_up(low: vec4<f32>, high: vec4<f32>, lane: u32) {
-    shared_a[lane] = low;
-    shared_b[lane] = high;
+// The workgroup's sum, always in the same order.
+fn add_up(shares: Shares, lane: u32) -> Shares {
+    shared_a[lane] = shares.low;
+    shared_b[lane] = shares.high;
     for (var half = 128u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if lane < half {
@@ -299,6 +380,7 @@ fn add_up(low: vec4<f32>, high: vec4<f32>, lane: u32) {
         }
     }
     workgroupBarrier();
+    return Shares(shared_a[0], shared_b[0]);
 }
 
 // Workgroups of neighbouring nodes are neighbours, so that they read and write side by side.
@@ -370,15 +452,9 @@ fn fetch_x(node: u32, sample: u32, channel: u32) -> vec4<f32> {
     if p.channels % 4u == 0u {
         return x[i / 4u];
     }
-    var four = vec4(x[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if channel + 1u < p.channels {
-        four.y = x[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if channel + 2u < p.channels {
-        four.z = x[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if channel + 3u < p.channels {
-        four.w = x[(i + 3u) / 4u][(i + 3u) % 4u];
+    var four = vec4(0.0);
+    for (var n = 0u; n < min(p.channels - channel, 4u); n++) {
+        four[n] = x[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -392,15 +468,9 @@ fn fetch_dy(node: u32, sample: u32, column: u32, end: u32) -> vec4<f32> {
     if p.out % 4u == 0u {
         return dy[i / 4u];
     }
-    var four = vec4(dy[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if column + 1u < p.out {
-        four.y = dy[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if column + 2u < p.out {
-        four.z = dy[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if column + 3u < p.out {
-        four.w = dy[(i + 3u) / 4u][(i + 3u) % 4u];
+    var four = vec4(0.0);
+    for (var n = 0u; n < min(p.out - column, 4u); n++) {
+        four[n] = dy[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -414,15 +484,9 @@ fn fetch_pool(j: u32, channel: u32, column: u32) -> vec4<f32> {
     if p.out % 4u == 0u {
         return pool[i / 4u];
     }
-    var four = vec4(pool[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if column + 1u < p.out {
-        four.y = pool[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if column + 2u < p.out {
-        four.z = pool[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if column + 3u < p.out {
-        four.w = pool[(i + 3u) / 4u][(i + 3u) % 4u];
+    var four = vec4(0.0);
+    for (var n = 0u; n < min(p.out - column, 4u); n++) {
+        four[n] = pool[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }

@@ -3,7 +3,7 @@
 // shapes   q, k, v, y [s, t, heads d]
 // launch   d <= 32: a workgroup of 64 for one sequence and up to four heads (32 columns), with all its rows where
 //          t <= 48, else with 64 of them. Wider heads (`_wide`): one for 64 frames and 32 columns of a head
-// shared   12 KiB, 16 KiB for wide heads
+// shared   12 KiB
 // plan     48 frames of k and v by 32 columns lie in shared memory, loaded once by coalesced lines: all of a window of
 //          up to 48 frames. An invocation owns a row: q, o, maximum and sum stay in its registers while the keys pass,
 //          four at a time, read as broadcasts (no bank conflicts); scores never leave registers. Longer windows
@@ -34,12 +34,11 @@ const PLACES = vec4(0u, 1u, 2u, 3u);
 // Frames that are in shared memory together; of wide heads.
 const CHUNK = 48u;
 const TILE = 16u;
+const SUMS = 128u;
 
-// [CHUNK, 8] vec4s each.
+// [CHUNK, 8] vec4s each. Of wide heads [TILE, 8], the keys followed from SUMS on by [TILE / 4, 64] vec4s of scores.
 var<workgroup> keys: array<vec4<f32>, 384>;
 var<workgroup> values: array<vec4<f32>, 384>;
-// [TILE, 64] of wide heads.
-var<workgroup> scores: array<f32, 1024>;
 
 // An invocation's row of q, scaled, and of o, with the maximum and the sum of its weights so far.
 var<private> query: array<vec4<f32>, 8>;
@@ -137,11 +136,10 @@ fn softmax_attention_wide(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     attend_wide(place, row, feature, lane);
@@ -162,11 +160,10 @@ fn softmax_attention_wide_each(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     attend_wide(place, row, feature, lane);
@@ -219,19 +216,21 @@ fn row_of(place: Place, row: u32) -> Row {
     return Row(place.start + (frame * p.heads + head) * p.dim, select(0u, head, inside), frame, inside);
 }
 
-// 64 frames of a wide head.
-fn wide_place(head: u32, run: u32) -> Place {
-    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
-    return Place(start, 1u, run * 64u, min(run * 64u + 64u, p.frames));
-}
-
-// Blocks of 32 features of a wide head, and workgroups of 64 of its frames.
+// Workgroups of wide heads: each takes 64 frames and a block of 32 features.
 fn blocks() -> u32 {
     return (p.dim + 31u) / 32u;
 }
 
-fn wide_runs() -> u32 {
-    return (p.frames + 63u) / 64u;
+fn wide_groups() -> u32 {
+    return p.sequences * p.heads * ((p.frames + 63u) / 64u) * blocks();
+}
+
+fn wide_place(index: u32) -> Place {
+    let runs = (p.frames + 63u) / 64u;
+    let head = index / blocks() / runs;
+    let first = index / blocks() % runs * 64u;
+    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
+    return Place(start, 1u, first, min(first + 64u, p.frames));
 }
 
 // How many of four features of a head there are.
@@ -263,8 +262,7 @@ fn attend(place: Place, row: Row, fresh: bool, lane: u32) {
         }
         for (var i = 0u; i < count; i += 4u) {
             let at = i * 8u + row.head * span();
-            let four = vec4(score(at), score(at + 8u), score(at + 16u), score(at + 24u));
-            absorb(four, i + PLACES < vec4(count), at);
+            absorb(scores_of(at), i + PLACES < vec4(count), at);
         }
     }
 }
@@ -276,8 +274,8 @@ fn attend_wide(place: Place, row: Row, feature: u32, lane: u32) {
     total = 0.0;
     for (var first = 0u; first < p.frames; first += TILE) {
         let count = min(p.frames - first, TILE);
-        for (var i = 0u; i < TILE; i++) {
-            scores[i * 64u + lane] = 0.0;
+        for (var i = 0u; i < TILE; i += 4u) {
+            keys[SUMS + i * 16u + lane] = vec4(0.0);
         }
         for (var block = 0u; block < p.dim; block += 32u) {
             load_query(row, block);
@@ -288,8 +286,8 @@ fn attend_wide(place: Place, row: Row, feature: u32, lane: u32) {
                 keys[i * 8u + lane % 8u] = fetch_k(at, select(0u, left(column), i < count));
             }
             workgroupBarrier();
-            for (var i = 0u; i < TILE; i++) {
-                scores[i * 64u + lane] += score(i * 8u);
+            for (var i = 0u; i < TILE; i += 4u) {
+                keys[SUMS + i * 16u + lane] += scores_of(i * 8u);
             }
         }
         let column = feature + lane % 8u * 4u;
@@ -299,9 +297,7 @@ fn attend_wide(place: Place, row: Row, feature: u32, lane: u32) {
         }
         workgroupBarrier();
         for (var i = 0u; i < count; i += 4u) {
-            let at = i * 64u + lane;
-            let four = vec4(scores[at], scores[at + 64u], scores[at + 128u], scores[at + 192u]);
-            absorb(four, i + PLACES < vec4(count), i * 8u);
+            absorb(keys[SUMS + i * 16u + lane], i + PLACES < vec4(count), i * 8u);
         }
     }
 }
@@ -333,6 +329,11 @@ fn absorb(four: vec4<f32>, inside: vec4<bool>, at: u32) {
 // Four values, weighed.
 fn weighed(at: u32, weight: vec4<f32>) -> vec4<f32> {
     return mat4x4(values[at], values[at + 8u], values[at + 16u], values[at + 24u]) * weight;
+}
+
+// The scores of four keys.
+fn scores_of(at: u32) -> vec4<f32> {
+    return vec4(score(at), score(at + 8u), score(at + 16u), score(at + 24u));
 }
 
 // The score of a key.
@@ -384,17 +385,8 @@ fn fetch_q(i: u32, count: u32) -> vec4<f32> {
         return q[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = q[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = q[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = q[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = q[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = q[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -404,17 +396,8 @@ fn fetch_k(i: u32, count: u32) -> vec4<f32> {
         return k[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = k[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = k[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = k[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = k[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = k[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -424,17 +407,8 @@ fn fetch_v(i: u32, count: u32) -> vec4<f32> {
         return v[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = v[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = v[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = v[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = v[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = v[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }

@@ -1,12 +1,12 @@
 // softmax_attention_backward: P = softmax over frames of r q k^T, r = 1 / sqrt(d), dv = P^T dy, dP = dy v^T,
 // dS = P (dP - sum P dP), dq = r dS k, dk = r dS^T q, for each head.
 //
-// shapes   all [s, t, heads d]; scratch (t > 48 or d > 32) for each head the rows' maxima, inverse sums and sums of P dP
-//          [t, 4]
+// shapes   all [s, t, heads d]; scratch (t > 48 or d > 32) for each head the rows' maxima, inverse sums and sums of
+//          P dP [t, 4]
 // launch   d <= 32, t <= 48: a workgroup of 64 for one sequence and up to four heads (32 columns); longer windows: one
-//          for 64 rows of q (`_rows`), then one for 64 rows of k (`_columns`). Wider heads: the same for 32 columns of a
-//          head (`_wide_rows`, `_wide_columns`)
-// shared   14.3 KiB, 12.3 KiB for wide heads
+//          for 64 rows of q (`_rows`), then one for 64 rows of k (`_columns`). Wider heads: the same for 32 columns of
+//          a head (`_wide_rows`, `_wide_columns`)
+// shared   14.3 KiB
 // plan     48 frames of k and v by 32 columns lie in shared memory while an invocation owns a row of q: one pass over
 //          the keys finds its maximum, sum and sum of P dP, a second one dq. Then q and dy lie there and an invocation
 //          owns a row of k, with dk and dv in its registers. Frames pass four at a time, read as broadcasts (no bank
@@ -47,17 +47,16 @@ const PLACES = vec4(0u, 1u, 2u, 3u);
 // Frames that are in shared memory together; of wide heads.
 const CHUNK = 48u;
 const TILE = 16u;
+const SUMS = 128u;
 
-// [CHUNK, 8] vec4s each: k and v for rows of q, q and dy for rows of k.
+// [CHUNK, 8] vec4s each: k and v for rows of q, q and dy for rows of k. Of wide heads [TILE, 8], then from SUMS on
+// [TILE / 4, 64] vec4s of scores and of dP.
 var<workgroup> first_lines: array<vec4<f32>, 384>;
 var<workgroup> second_lines: array<vec4<f32>, 384>;
 // Of the rows of q, [heads, CHUNK]: maximum, inverse sum, sum of P dP.
 var<workgroup> peaks: array<f32, 192>;
 var<workgroup> scales: array<f32, 192>;
 var<workgroup> drops: array<f32, 192>;
-// Of wide heads, [TILE, 64]: scores and dP.
-var<workgroup> scores: array<f32, 1024>;
-var<workgroup> slopes: array<f32, 1024>;
 
 // An invocation's row: of q, scaled, and dy, with dq; or of k, scaled, and v, with dk and dv.
 var<private> first_row: array<vec4<f32>, 8>;
@@ -107,47 +106,13 @@ fn softmax_attention_backward(
         if row.inside {
             keep(row.head * CHUNK + row.frame, vec4(peak, total, drop, 0.0));
         }
-        store_dq(row, 0u, acc[0]);
-        if span() > 1u {
-            store_dq(row, 4u, acc[1]);
-        }
-        if span() > 2u {
-            store_dq(row, 8u, acc[2]);
-            store_dq(row, 12u, acc[3]);
-        }
-        if span() > 4u {
-            store_dq(row, 16u, acc[4]);
-            store_dq(row, 20u, acc[5]);
-            store_dq(row, 24u, acc[6]);
-            store_dq(row, 28u, acc[7]);
-        }
+        store_row(row, 0u);
     }
     stage(place, 0u, false, lane);
     for (var first = place.first; first < place.end; first += 64u) {
         let row = row_of(place, first + lane);
         differentiate_column(place, row, lane);
-        store_dk(row, 0u, acc[0]);
-        store_dv(row, 0u, second_acc[0]);
-        if span() > 1u {
-            store_dk(row, 4u, acc[1]);
-            store_dv(row, 4u, second_acc[1]);
-        }
-        if span() > 2u {
-            store_dk(row, 8u, acc[2]);
-            store_dv(row, 8u, second_acc[2]);
-            store_dk(row, 12u, acc[3]);
-            store_dv(row, 12u, second_acc[3]);
-        }
-        if span() > 4u {
-            store_dk(row, 16u, acc[4]);
-            store_dv(row, 16u, second_acc[4]);
-            store_dk(row, 20u, acc[5]);
-            store_dv(row, 20u, second_acc[5]);
-            store_dk(row, 24u, acc[6]);
-            store_dv(row, 24u, second_acc[6]);
-            store_dk(row, 28u, acc[7]);
-            store_dv(row, 28u, second_acc[7]);
-        }
+        store_column(row, 0u);
     }
 }
 
@@ -170,47 +135,13 @@ fn softmax_attention_backward_each(
         if row.inside {
             keep(row.head * CHUNK + row.frame, vec4(peak, total, drop, 0.0));
         }
-        store_dq_each(row, 0u, acc[0]);
-        if span() > 1u {
-            store_dq_each(row, 4u, acc[1]);
-        }
-        if span() > 2u {
-            store_dq_each(row, 8u, acc[2]);
-            store_dq_each(row, 12u, acc[3]);
-        }
-        if span() > 4u {
-            store_dq_each(row, 16u, acc[4]);
-            store_dq_each(row, 20u, acc[5]);
-            store_dq_each(row, 24u, acc[6]);
-            store_dq_each(row, 28u, acc[7]);
-        }
+        store_row_each(row, 0u);
     }
     stage(place, 0u, false, lane);
     for (var first = place.first; first < place.end; first += 64u) {
         let row = row_of(place, first + lane);
         differentiate_column(place, row, lane);
-        store_dk_each(row, 0u, acc[0]);
-        store_dv_each(row, 0u, second_acc[0]);
-        if span() > 1u {
-            store_dk_each(row, 4u, acc[1]);
-            store_dv_each(row, 4u, second_acc[1]);
-        }
-        if span() > 2u {
-            store_dk_each(row, 8u, acc[2]);
-            store_dv_each(row, 8u, second_acc[2]);
-            store_dk_each(row, 12u, acc[3]);
-            store_dv_each(row, 12u, second_acc[3]);
-        }
-        if span() > 4u {
-            store_dk_each(row, 16u, acc[4]);
-            store_dv_each(row, 16u, second_acc[4]);
-            store_dk_each(row, 20u, acc[5]);
-            store_dv_each(row, 20u, second_acc[5]);
-            store_dk_each(row, 24u, acc[6]);
-            store_dv_each(row, 24u, second_acc[6]);
-            store_dk_each(row, 28u, acc[7]);
-            store_dv_each(row, 28u, second_acc[7]);
-        }
+        store_column_each(row, 0u);
     }
 }
 
@@ -230,20 +161,7 @@ fn softmax_attention_backward_rows(
     if row.inside {
         scratch[statistics_of(place, row.head) + row.frame] = vec4(peak, total, drop, 0.0);
     }
-    store_dq(row, 0u, acc[0]);
-    if span() > 1u {
-        store_dq(row, 4u, acc[1]);
-    }
-    if span() > 2u {
-        store_dq(row, 8u, acc[2]);
-        store_dq(row, 12u, acc[3]);
-    }
-    if span() > 4u {
-        store_dq(row, 16u, acc[4]);
-        store_dq(row, 20u, acc[5]);
-        store_dq(row, 24u, acc[6]);
-        store_dq(row, 28u, acc[7]);
-    }
+    store_row(row, 0u);
 }
 
 @compute @workgroup_size(64)
@@ -259,28 +177,7 @@ fn softmax_attention_backward_columns(
     let place = place_of(index);
     let row = row_of(place, place.first + lane);
     differentiate_column(place, row, lane);
-    store_dk(row, 0u, acc[0]);
-    store_dv(row, 0u, second_acc[0]);
-    if span() > 1u {
-        store_dk(row, 4u, acc[1]);
-        store_dv(row, 4u, second_acc[1]);
-    }
-    if span() > 2u {
-        store_dk(row, 8u, acc[2]);
-        store_dv(row, 8u, second_acc[2]);
-        store_dk(row, 12u, acc[3]);
-        store_dv(row, 12u, second_acc[3]);
-    }
-    if span() > 4u {
-        store_dk(row, 16u, acc[4]);
-        store_dv(row, 16u, second_acc[4]);
-        store_dk(row, 20u, acc[5]);
-        store_dv(row, 20u, second_acc[5]);
-        store_dk(row, 24u, acc[6]);
-        store_dv(row, 24u, second_acc[6]);
-        store_dk(row, 28u, acc[7]);
-        store_dv(row, 28u, second_acc[7]);
-    }
+    store_column(row, 0u);
 }
 
 @compute @workgroup_size(64)
@@ -290,25 +187,17 @@ fn softmax_attention_backward_wide_rows(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     differentiate_wide_row(place, row, feature, lane);
     if row.inside && feature == 0u {
         scratch[statistics_of(place, 0u) + row.frame] = vec4(peak, total, drop, 0.0);
     }
-    store_dq(row, feature, acc[0]);
-    store_dq(row, feature + 4u, acc[1]);
-    store_dq(row, feature + 8u, acc[2]);
-    store_dq(row, feature + 12u, acc[3]);
-    store_dq(row, feature + 16u, acc[4]);
-    store_dq(row, feature + 20u, acc[5]);
-    store_dq(row, feature + 24u, acc[6]);
-    store_dq(row, feature + 28u, acc[7]);
+    store_row(row, feature);
 }
 
 @compute @workgroup_size(64)
@@ -318,30 +207,14 @@ fn softmax_attention_backward_wide_columns(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     differentiate_wide_column(place, row, feature, lane);
-    store_dk(row, feature, acc[0]);
-    store_dv(row, feature, second_acc[0]);
-    store_dk(row, feature + 4u, acc[1]);
-    store_dv(row, feature + 4u, second_acc[1]);
-    store_dk(row, feature + 8u, acc[2]);
-    store_dv(row, feature + 8u, second_acc[2]);
-    store_dk(row, feature + 12u, acc[3]);
-    store_dv(row, feature + 12u, second_acc[3]);
-    store_dk(row, feature + 16u, acc[4]);
-    store_dv(row, feature + 16u, second_acc[4]);
-    store_dk(row, feature + 20u, acc[5]);
-    store_dv(row, feature + 20u, second_acc[5]);
-    store_dk(row, feature + 24u, acc[6]);
-    store_dv(row, feature + 24u, second_acc[6]);
-    store_dk(row, feature + 28u, acc[7]);
-    store_dv(row, feature + 28u, second_acc[7]);
+    store_column(row, feature);
 }
 
 @compute @workgroup_size(64)
@@ -360,20 +233,7 @@ fn softmax_attention_backward_rows_each(
     if row.inside {
         scratch[statistics_of(place, row.head) + row.frame] = vec4(peak, total, drop, 0.0);
     }
-    store_dq_each(row, 0u, acc[0]);
-    if span() > 1u {
-        store_dq_each(row, 4u, acc[1]);
-    }
-    if span() > 2u {
-        store_dq_each(row, 8u, acc[2]);
-        store_dq_each(row, 12u, acc[3]);
-    }
-    if span() > 4u {
-        store_dq_each(row, 16u, acc[4]);
-        store_dq_each(row, 20u, acc[5]);
-        store_dq_each(row, 24u, acc[6]);
-        store_dq_each(row, 28u, acc[7]);
-    }
+    store_row_each(row, 0u);
 }
 
 @compute @workgroup_size(64)
@@ -389,28 +249,7 @@ fn softmax_attention_backward_columns_each(
     let place = place_of(index);
     let row = row_of(place, place.first + lane);
     differentiate_column(place, row, lane);
-    store_dk_each(row, 0u, acc[0]);
-    store_dv_each(row, 0u, second_acc[0]);
-    if span() > 1u {
-        store_dk_each(row, 4u, acc[1]);
-        store_dv_each(row, 4u, second_acc[1]);
-    }
-    if span() > 2u {
-        store_dk_each(row, 8u, acc[2]);
-        store_dv_each(row, 8u, second_acc[2]);
-        store_dk_each(row, 12u, acc[3]);
-        store_dv_each(row, 12u, second_acc[3]);
-    }
-    if span() > 4u {
-        store_dk_each(row, 16u, acc[4]);
-        store_dv_each(row, 16u, second_acc[4]);
-        store_dk_each(row, 20u, acc[5]);
-        store_dv_each(row, 20u, second_acc[5]);
-        store_dk_each(row, 24u, acc[6]);
-        store_dv_each(row, 24u, second_acc[6]);
-        store_dk_each(row, 28u, acc[7]);
-        store_dv_each(row, 28u, second_acc[7]);
-    }
+    store_column_each(row, 0u);
 }
 
 @compute @workgroup_size(64)
@@ -420,25 +259,17 @@ fn softmax_attention_backward_wide_rows_each(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     differentiate_wide_row(place, row, feature, lane);
     if row.inside && feature == 0u {
         scratch[statistics_of(place, 0u) + row.frame] = vec4(peak, total, drop, 0.0);
     }
-    store_dq_each(row, feature, acc[0]);
-    store_dq_each(row, feature + 4u, acc[1]);
-    store_dq_each(row, feature + 8u, acc[2]);
-    store_dq_each(row, feature + 12u, acc[3]);
-    store_dq_each(row, feature + 16u, acc[4]);
-    store_dq_each(row, feature + 20u, acc[5]);
-    store_dq_each(row, feature + 24u, acc[6]);
-    store_dq_each(row, feature + 28u, acc[7]);
+    store_row_each(row, feature);
 }
 
 @compute @workgroup_size(64)
@@ -448,30 +279,14 @@ fn softmax_attention_backward_wide_columns_each(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let head = index / blocks() / wide_runs();
-    if head >= p.sequences * p.heads {
+    if index >= wide_groups() {
         return;
     }
-    let place = wide_place(head, index / blocks() % wide_runs());
+    let place = wide_place(index);
     let row = row_of(place, place.first + lane);
     let feature = index % blocks() * 32u;
     differentiate_wide_column(place, row, feature, lane);
-    store_dk_each(row, feature, acc[0]);
-    store_dv_each(row, feature, second_acc[0]);
-    store_dk_each(row, feature + 4u, acc[1]);
-    store_dv_each(row, feature + 4u, second_acc[1]);
-    store_dk_each(row, feature + 8u, acc[2]);
-    store_dv_each(row, feature + 8u, second_acc[2]);
-    store_dk_each(row, feature + 12u, acc[3]);
-    store_dv_each(row, feature + 12u, second_acc[3]);
-    store_dk_each(row, feature + 16u, acc[4]);
-    store_dv_each(row, feature + 16u, second_acc[4]);
-    store_dk_each(row, feature + 20u, acc[5]);
-    store_dv_each(row, feature + 20u, second_acc[5]);
-    store_dk_each(row, feature + 24u, acc[6]);
-    store_dv_each(row, feature + 24u, second_acc[6]);
-    store_dk_each(row, feature + 28u, acc[7]);
-    store_dv_each(row, feature + 28u, second_acc[7]);
+    store_column_each(row, feature);
 }
 
 // The vec4s that a head takes in shared memory: a power of two up to 8.
@@ -513,19 +328,21 @@ fn row_of(place: Place, row: u32) -> Row {
     return Row(place.start + (frame * p.heads + head) * p.dim, select(0u, head, inside), frame, inside);
 }
 
-// 64 frames of a wide head.
-fn wide_place(head: u32, run: u32) -> Place {
-    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
-    return Place(start, 1u, run * 64u, min(run * 64u + 64u, p.frames));
-}
-
-// Blocks of 32 features of a wide head, and workgroups of 64 of its frames.
+// Workgroups of wide heads: each takes 64 frames and a block of 32 features.
 fn blocks() -> u32 {
     return (p.dim + 31u) / 32u;
 }
 
-fn wide_runs() -> u32 {
-    return (p.frames + 63u) / 64u;
+fn wide_groups() -> u32 {
+    return p.sequences * p.heads * ((p.frames + 63u) / 64u) * blocks();
+}
+
+fn wide_place(index: u32) -> Place {
+    let runs = (p.frames + 63u) / 64u;
+    let head = index / blocks() / runs;
+    let first = index / blocks() % runs * 64u;
+    let start = (head / p.heads * p.frames * p.heads + head % p.heads) * p.dim;
+    return Place(start, 1u, first, min(first + 64u, p.frames));
 }
 
 // How many of four features of a head there are.
@@ -628,7 +445,8 @@ fn differentiate_wide_row(place: Place, row: Row, feature: u32, lane: u32) {
         sum_scores(place, row, first, true, lane);
         let count = min(p.frames - first, TILE);
         for (var i = 0u; i < count; i += 4u) {
-            measure(kept_scores(i, lane), kept_slopes(i, lane), i + PLACES < vec4(count));
+            let at = SUMS + i * 16u + lane;
+            measure(first_lines[at], second_lines[at], i + PLACES < vec4(count));
         }
     }
     close();
@@ -637,7 +455,8 @@ fn differentiate_wide_row(place: Place, row: Row, feature: u32, lane: u32) {
         sum_scores(place, row, first, true, lane);
         stage_block(place, first, feature, true, lane);
         for (var i = 0u; i < min(p.frames - first, TILE); i += 4u) {
-            add_keys(kept_scores(i, lane), kept_slopes(i, lane), i * 8u);
+            let at = SUMS + i * 16u + lane;
+            add_keys(first_lines[at], second_lines[at], i * 8u);
         }
     }
 }
@@ -655,24 +474,24 @@ fn differentiate_wide_column(place: Place, row: Row, feature: u32, lane: u32) {
         }
         workgroupBarrier();
         for (var i = 0u; i < count; i += 4u) {
-            let inside = i + PLACES < vec4(count);
-            add_queries(kept_scores(i, lane), kept_slopes(i, lane), i, inside, i * 8u);
+            let at = SUMS + i * 16u + lane;
+            add_queries(first_lines[at], second_lines[at], i, i + PLACES < vec4(count), i * 8u);
         }
     }
 }
 
 // Scores and dP of a row with TILE frames of a wide head.
 fn sum_scores(place: Place, row: Row, first: u32, keys: bool, lane: u32) {
-    for (var i = 0u; i < TILE; i++) {
-        scores[i * 64u + lane] = 0.0;
-        slopes[i * 64u + lane] = 0.0;
+    for (var i = 0u; i < TILE; i += 4u) {
+        first_lines[SUMS + i * 16u + lane] = vec4(0.0);
+        second_lines[SUMS + i * 16u + lane] = vec4(0.0);
     }
     for (var block = 0u; block < p.dim; block += 32u) {
         load_row(row, block, keys);
         stage_block(place, first, block, keys, lane);
-        for (var i = 0u; i < TILE; i++) {
-            scores[i * 64u + lane] += score(i * 8u);
-            slopes[i * 64u + lane] += slope(i * 8u);
+        for (var i = 0u; i < TILE; i += 4u) {
+            first_lines[SUMS + i * 16u + lane] += scores_of(i * 8u);
+            second_lines[SUMS + i * 16u + lane] += slopes_of(i * 8u);
         }
     }
 }
@@ -693,16 +512,6 @@ fn stage_block(place: Place, first: u32, block: u32, keys: bool, lane: u32) {
         }
     }
     workgroupBarrier();
-}
-
-fn kept_scores(i: u32, lane: u32) -> vec4<f32> {
-    let at = i * 64u + lane;
-    return vec4(scores[at], scores[at + 64u], scores[at + 128u], scores[at + 192u]);
-}
-
-fn kept_slopes(i: u32, lane: u32) -> vec4<f32> {
-    let at = i * 64u + lane;
-    return vec4(slopes[at], slopes[at + 64u], slopes[at + 128u], slopes[at + 192u]);
 }
 
 // Adds four keys, those inside the window, to the statistics of a row of q.
@@ -874,17 +683,8 @@ fn fetch_q(j: u32, count: u32) -> vec4<f32> {
         return q[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = q[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = q[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = q[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = q[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = q[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -895,17 +695,8 @@ fn fetch_k(j: u32, count: u32) -> vec4<f32> {
         return k[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = k[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = k[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = k[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = k[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = k[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -916,17 +707,8 @@ fn fetch_v(j: u32, count: u32) -> vec4<f32> {
         return v[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = v[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = v[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = v[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = v[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = v[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
 }
@@ -937,19 +719,94 @@ fn fetch_dy(j: u32, count: u32) -> vec4<f32> {
         return dy[i / 4u];
     }
     var four = vec4(0.0);
-    if count > 0u {
-        four.x = dy[i / 4u][i % 4u];
-    }
-    if count > 1u {
-        four.y = dy[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if count > 2u {
-        four.z = dy[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if count > 3u {
-        four.w = dy[(i + 3u) / 4u][(i + 3u) % 4u];
+    for (var n = 0u; n < count; n++) {
+        four[n] = dy[(i + n) / 4u][(i + n) % 4u];
     }
     return four;
+}
+
+fn store_row(row: Row, feature: u32) {
+    store_dq(row, feature, acc[0]);
+    if span() > 1u {
+        store_dq(row, feature + 4u, acc[1]);
+    }
+    if span() > 2u {
+        store_dq(row, feature + 8u, acc[2]);
+        store_dq(row, feature + 12u, acc[3]);
+    }
+    if span() > 4u {
+        store_dq(row, feature + 16u, acc[4]);
+        store_dq(row, feature + 20u, acc[5]);
+        store_dq(row, feature + 24u, acc[6]);
+        store_dq(row, feature + 28u, acc[7]);
+    }
+}
+
+fn store_column(row: Row, feature: u32) {
+    store_dk(row, feature, acc[0]);
+    store_dv(row, feature, second_acc[0]);
+    if span() > 1u {
+        store_dk(row, feature + 4u, acc[1]);
+        store_dv(row, feature + 4u, second_acc[1]);
+    }
+    if span() > 2u {
+        store_dk(row, feature + 8u, acc[2]);
+        store_dv(row, feature + 8u, second_acc[2]);
+        store_dk(row, feature + 12u, acc[3]);
+        store_dv(row, feature + 12u, second_acc[3]);
+    }
+    if span() > 4u {
+        store_dk(row, feature + 16u, acc[4]);
+        store_dv(row, feature + 16u, second_acc[4]);
+        store_dk(row, feature + 20u, acc[5]);
+        store_dv(row, feature + 20u, second_acc[5]);
+        store_dk(row, feature + 24u, acc[6]);
+        store_dv(row, feature + 24u, second_acc[6]);
+        store_dk(row, feature + 28u, acc[7]);
+        store_dv(row, feature + 28u, second_acc[7]);
+    }
+}
+
+fn store_row_each(row: Row, feature: u32) {
+    store_dq_each(row, feature, acc[0]);
+    if span() > 1u {
+        store_dq_each(row, feature + 4u, acc[1]);
+    }
+    if span() > 2u {
+        store_dq_each(row, feature + 8u, acc[2]);
+        store_dq_each(row, feature + 12u, acc[3]);
+    }
+    if span() > 4u {
+        store_dq_each(row, feature + 16u, acc[4]);
+        store_dq_each(row, feature + 20u, acc[5]);
+        store_dq_each(row, feature + 24u, acc[6]);
+        store_dq_each(row, feature + 28u, acc[7]);
+    }
+}
+
+fn store_column_each(row: Row, feature: u32) {
+    store_dk_each(row, feature, acc[0]);
+    store_dv_each(row, feature, second_acc[0]);
+    if span() > 1u {
+        store_dk_each(row, feature + 4u, acc[1]);
+        store_dv_each(row, feature + 4u, second_acc[1]);
+    }
+    if span() > 2u {
+        store_dk_each(row, feature + 8u, acc[2]);
+        store_dv_each(row, feature + 8u, second_acc[2]);
+        store_dk_each(row, feature + 12u, acc[3]);
+        store_dv_each(row, feature + 12u, second_acc[3]);
+    }
+    if span() > 4u {
+        store_dk_each(row, feature + 16u, acc[4]);
+        store_dv_each(row, feature + 16u, second_acc[4]);
+        store_dk_each(row, feature + 20u, acc[5]);
+        store_dv_each(row, feature + 20u, second_acc[5]);
+        store_dk_each(row, feature + 24u, acc[6]);
+        store_dv_each(row, feature + 24u, second_acc[6]);
+        store_dk_each(row, feature + 28u, acc[7]);
+        store_dv_each(row, feature + 28u, second_acc[7]);
+    }
 }
 
 fn store_dq(row: Row, feature: u32, value: vec4<f32>) {

@@ -33,7 +33,7 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
 };
 
 /// Ranges of nodes enough for a whole GPU, with partial gradients of at most 64 MiB.
-fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
     let tiles = p.channels.div_ceil(32) * p.out.div_ceil(32);
     let blocks = p.prototypes.div_ceil(8);
     let tasks = tiles * blocks;
@@ -41,9 +41,13 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     let shares = (tiles * p.nodes * blocks * 8).div_ceil(parts);
     let fours = p.channels.is_multiple_of(4);
     let inputs = if fours { "node_linear_backward_inputs" } else { "node_linear_backward_inputs_each" };
+    let weights = match limits.subgroups {
+        true => "node_linear_backward_weights_subgroups",
+        false => "node_linear_backward_weights",
+    };
     Dispatches::with_scratch(parts, (tasks * 8192 + shares) as usize)
         .then(inputs, p.nodes * p.channels.div_ceil(32) * p.batch.div_ceil(256))
-        .then("node_linear_backward_weights", parts * tasks)
+        .then(weights, parts * tasks)
         .then("node_linear_backward_pool", (p.prototypes * p.channels * p.out).div_ceil(256))
         .then("node_linear_backward_embedding", (p.nodes * p.prototypes).div_ceil(256))
 }
