@@ -175,7 +175,7 @@ fn gated_head(
             projected = gated(work, projected, node == work.start, lane);
         }
         workgroupBarrier();
-        tile[lane] = out * projected;
+        tile[place(work.quads, work.slot, work.column)] = out * projected;
         workgroupBarrier();
         for (var i = lane; i < 4u * work.slots; i += LANES) {
             let slot = i % work.slots;
@@ -183,7 +183,7 @@ fn gated_head(
             if frame < p.frames && node + slot < work.end {
                 var raw = bias;
                 for (var column = 0u; column < work.quads; column++) {
-                    raw += tile[slot * work.quads + column][i / work.slots];
+                    raw += tile[place(work.quads, slot, column)][i / work.slots];
                 }
                 score += taken(node + slot, (work.sample * p.frames + frame) * p.nodes + node + slot, raw);
             }
@@ -259,6 +259,7 @@ fn gated(work: Work, x: mat4x4<f32>, first: bool, lane: u32) -> mat4x4<f32> {
     var tangent = spread(scratch[bias + work.quads]);
     // So many rows of the matrix, in fours, fit at a time; where all do they stay.
     let width = min(work.quads, 64u / work.quads);
+    let stride = work.slots * work.quads;
     for (var block = 0u; block < work.quads; block += width) {
         let count = min(work.quads - block, width);
         workgroupBarrier();
@@ -270,10 +271,11 @@ fn gated(work: Work, x: mat4x4<f32>, first: bool, lane: u32) -> mat4x4<f32> {
         }
         workgroupBarrier();
         for (var i = 0u; i < count; i++) {
-            let x0 = tile[place(work.quads, work.slot, block + i)];
-            let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
-            let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
-            let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+            let from_x = place(work.quads, work.slot, block + i);
+            let x0 = tile[from_x];
+            let x1 = tile[from_x + stride];
+            let x2 = tile[from_x + 2u * stride];
+            let x3 = tile[from_x + 3u * stride];
             let at = SHARED_W + 8u * i * work.quads + work.column;
             let step = 2u * work.quads;
             let w = mat4x4(tile[at], tile[at + step], tile[at + 2u * step], tile[at + 3u * step]);
@@ -319,18 +321,22 @@ fn share_weights(start: u32, count: u32, lane: u32) {
     }
 }
 
-fn share(work: Work, x: mat4x4<f32>) {
-    tile[place(work.quads, work.slot, work.column)] = x[0];
-    tile[place(work.quads, work.slot + work.slots, work.column)] = x[1];
-    tile[place(work.quads, work.slot + 2u * work.slots, work.column)] = x[2];
-    tile[place(work.quads, work.slot + 3u * work.slots, work.column)] = x[3];
+// Shares a vec4 of columns of four rows.
+fn share(work: Work, value: mat4x4<f32>) {
+    let at = place(work.quads, work.slot, work.column);
+    let stride = work.slots * work.quads;
+    tile[at] = value[0];
+    tile[at + stride] = value[1];
+    tile[at + 2u * stride] = value[2];
+    tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
-fn place(quads: u32, row: u32, column: u32) -> u32 {
+// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
+// neighbouring slots begin in different banks.
+fn place(quads: u32, slot: u32, column: u32) -> u32 {
     // 2^n - 1 where 2^n divides the columns, up to 7.
     let mask = min(quads & (0u - quads), 8u) - 1u;
-    return row * quads + (column ^ (row & mask));
+    return slot * quads + (column ^ (slot & mask));
 }
 
 // A prediction's squared error and mass, or with no target nothing but the prediction stored; `at` is its place in

@@ -245,7 +245,7 @@ fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
         let w = weights(node, block, count, lane);
         workgroupBarrier();
         if block == 0u && work.slot < work.slots {
-            share(work.quads, work.slots, work.slot, work.column, sums);
+            share(work, sums);
         }
         share_weights(lane, w);
         workgroupBarrier();
@@ -315,29 +315,34 @@ fn share_weights(lane: u32, w: mat4x4<f32>) {
     tile[SHARED_W + 3u * LANES + lane] = w[3];
 }
 
-// Rows `slot`, `slot + slots` and so on of a column of the shared rows.
-fn share(quads: u32, slots: u32, slot: u32, column: u32, value: mat4x4<f32>) {
-    tile[place(quads, slot, column)] = value[0];
-    tile[place(quads, slot + slots, column)] = value[1];
-    tile[place(quads, slot + 2u * slots, column)] = value[2];
-    tile[place(quads, slot + 3u * slots, column)] = value[3];
+// Shares a vec4 of columns of four rows.
+fn share(work: Work, value: mat4x4<f32>) {
+    let at = place(work.quads, work.slot, work.column);
+    let stride = work.slots * work.quads;
+    tile[at] = value[0];
+    tile[at + stride] = value[1];
+    tile[at + 2u * stride] = value[2];
+    tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
-fn place(quads: u32, row: u32, column: u32) -> u32 {
+// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
+// neighbouring slots begin in different banks.
+fn place(quads: u32, slot: u32, column: u32) -> u32 {
     // 2^n - 1 where 2^n divides the columns, up to 7.
     let mask = min(quads & (0u - quads), 8u) - 1u;
-    return row * quads + (column ^ (row & mask));
+    return slot * quads + (column ^ (slot & mask));
 }
 
 // acc + `count` fours of columns of the shared rows times the shared rows of W.
 fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
+    let stride = work.slots * work.quads;
     var sum = acc;
     for (var i = 0u; i < count; i++) {
-        let x0 = tile[place(work.quads, work.slot, block + i)];
-        let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
-        let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
-        let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+        let from_x = place(work.quads, work.slot, block + i);
+        let x0 = tile[from_x];
+        let x1 = tile[from_x + stride];
+        let x2 = tile[from_x + 2u * stride];
+        let x3 = tile[from_x + 3u * stride];
         let at = SHARED_W + 4u * i * work.quads + work.column;
         let w = mat4x4(tile[at], tile[at + work.quads], tile[at + 2u * work.quads], tile[at + 3u * work.quads]);
         sum[0] = row_times(x0, w, sum[0]);
