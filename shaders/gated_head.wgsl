@@ -207,13 +207,7 @@ fn norms_of(work: Work) -> mat2x4<f32> {
 fn normed(work: Work, node: u32, norms: mat2x4<f32>) -> mat4x4<f32> {
     let frames = min(work.frame + vec4(0u, 1u, 2u, 3u), vec4(p.frames - 1u));
     let row = (work.sample * p.nodes + min(node, p.nodes - 1u)) * p.frames + frames;
-    let at = p.z + row * p.channels;
-    var x = mat4x4(
-        z_quad(at.x, work.column),
-        z_quad(at.y, work.column),
-        z_quad(at.z, work.column),
-        z_quad(at.w, work.column),
-    );
+    var x = z_quads(p.z + row * p.channels, work.column);
     let width = p.channels / p.groups;
     if width % 4u == 0u {
         x[0] = (x[0] - norms[0].x) * norms[1].x;
@@ -232,24 +226,20 @@ fn normed(work: Work, node: u32, norms: mat2x4<f32>) -> mat4x4<f32> {
     return x;
 }
 
-// Vec4 `quad` of the channels that begin at `at`, zeros past the last one.
-fn z_quad(at: u32, quad: u32) -> vec4<f32> {
-    let i = at + 4u * quad;
+// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
+fn z_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
     if p.channels % 4u == 0u {
-        return z[i / 4u];
+        let i = at / 4u + quad;
+        return mat4x4(z[i.x], z[i.y], z[i.z], z[i.w]);
     }
-    let left = p.channels - 4u * quad;
-    var four = vec4(z[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = z[(i + 1u) / 4u][(i + 1u) % 4u];
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = z[i / 4u][i % 4u];
+        }
     }
-    if left > 2u {
-        four.z = z[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = z[(i + 3u) / 4u][(i + 3u) % 4u];
-    }
-    return four;
+    return found;
 }
 
 // The gated activation of a workgroup's rows.

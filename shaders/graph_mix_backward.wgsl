@@ -363,14 +363,28 @@ fn row_times(x: vec4<f32>, w: mat4x4<f32>, acc: vec4<f32>) -> vec4<f32> {
     return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], acc))));
 }
 
-// Up to 32 by 32 numbers of a node's dW.
+// Channels a multiple of four.
 @compute @workgroup_size(128)
 fn graph_mix_backward_dw(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.y * grid.x + group.x;
+    weight_gradients(group.y * grid.x + group.x, lane, true);
+}
+
+// Any channels.
+@compute @workgroup_size(128)
+fn graph_mix_backward_dw_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    weight_gradients(group.y * grid.x + group.x, lane, false);
+}
+
+// Up to 32 by 32 numbers of a node's dW.
+fn weight_gradients(index: u32, lane: u32, whole: bool) {
     let quads = (p.channels + 3u) / 4u;
     let across = (quads + WIDE - 1u) / WIDE;
     let node = index / (across * across);
@@ -393,8 +407,8 @@ fn graph_mix_backward_dw(
         let rows = first + slot + vec4(0u, 1u, 2u, 3u) * slots;
         let inside = rows < vec4(select(0u, all, slot < slots));
         let at = window(min(rows, vec4(all - 1u)), 0u);
-        let neighbour_sums = gathered(at, inside, node, input + lane % width);
-        let dz = gradients(at + node * p.frames * p.channels, inside, output + lane % width);
+        let neighbour_sums = gathered(at, inside, node, input + lane % width, whole);
+        let dz = gradients(at + node * p.frames * p.channels, inside, output + lane % width, whole);
         workgroupBarrier();
         if slot < slots {
             let to = place(width, slot, lane % width);
@@ -408,7 +422,7 @@ fn graph_mix_backward_dw(
 }
 
 // Sums over the neighbours of a node of h, one vec4 of columns in four rows that begin at `at`; zeros past the last ones.
-fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f32> {
+fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32, whole: bool) -> mat4x4<f32> {
     var found = mat4x4<f32>();
     if !inside.x || quad >= (p.channels + 3u) / 4u {
         return found;
@@ -417,8 +431,8 @@ fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f
     for (var i = offsets[p.offsets + node]; i < end; i += 2u) {
         // Two neighbours at a time, so that eight loads are under way; after an odd last one comes itself times 0.
         let next = min(i + 1u, end - 1u);
-        let a = h_quads(p.h + at + neighbours[p.neighbours + i] * p.frames * p.channels, quad);
-        let b = h_quads(p.h + at + neighbours[p.neighbours + next] * p.frames * p.channels, quad);
+        let a = h_quads(p.h + at + neighbours[p.neighbours + i] * p.frames * p.channels, quad, whole);
+        let b = h_quads(p.h + at + neighbours[p.neighbours + next] * p.frames * p.channels, quad, whole);
         var weights = vec2(1.0, select(0.0, 1.0, next > i));
         if p.values != ABSENT {
             weights *= vec2(values[p.values + i], values[p.values + next]);
@@ -433,12 +447,12 @@ fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f
 }
 
 // dz, which stands in d, of one vec4 of columns in four rows that begin at `at`; zeros past the last ones.
-fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32) -> mat4x4<f32> {
+fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32, whole: bool) -> mat4x4<f32> {
     var found = mat4x4<f32>();
     if quad >= (p.channels + 3u) / 4u {
         return found;
     }
-    let dz = d_quads(p.d + at, quad);
+    let dz = d_quads(p.d + at, quad, whole);
     found[0] = select(vec4(0.0), dz[0], inside.x);
     found[1] = select(vec4(0.0), dz[1], inside.y);
     found[2] = select(vec4(0.0), dz[2], inside.z);
@@ -447,8 +461,8 @@ fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32) -> mat4x4<f32> {
 }
 
 // Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
-fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
-    if p.channels % 4u == 0u {
+fn h_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
+    if whole {
         let i = at / 4u + quad;
         return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
     }
@@ -463,8 +477,8 @@ fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
 }
 
 // The same of d.
-fn d_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
-    if p.channels % 4u == 0u {
+fn d_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
+    if whole {
         let i = at / 4u + quad;
         return mat4x4(d[i.x], d[i.y], d[i.z], d[i.w]);
     }

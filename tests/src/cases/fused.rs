@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Case> {
             // Shaders keep matrices of up to 32 channels whole, those of more in blocks, of more than 64 in several passes.
             name: "spatial_block_wide",
             axes: &[("batch", 2), ("frames", 5), ("nodes", 23), ("width", 16), ("prototypes", 10)],
-            large: &[2, 46, 75, 16, 10],
+            large: &[4, 70, 35, 16, 10],
             problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: true }, values),
         },
         Case {
