@@ -8,13 +8,13 @@
 //          run of nodes, 128 / q of them at a time with q = c / 4 rounded up; total: a workgroup of 256 for 16 vec4s of the
 //          weights' sums; sums: one of 64 for a frame and group; weights: one invocation for a number; norm: one of 64
 //          for a channel
-// shared   16 KiB: (z - mean) rstd, and in turn the matrix, one gate's gradients, sums; some 160 registers
+// shared   16 KiB: (z - mean) rstd, and in turn the matrix, one gate's gradients, sums; some 160 registers (estimated)
 // plan     an invocation has four frames of a node by four channels of both gates. The gates' gradients go to shared
 //          memory one gate after the other: there each is multiplied with the matrix of the way back, read through the
-//          cache, and with the normed rows, of which product an invocation keeps 4 by 4 numbers (8 by 4 where c > 32, and in several passes where c > 64) over
-//          every second row (more often where c < 32). Gradients of weights and sums over nodes stay in registers over a
-//          run of nodes, are added over invocations, then over workgroups in order: no atomics. With beta and gamma
-//          folded into the matrix, dgamma, dbeta and dW follow from the sums
+//          cache, and with the normed rows, of which product an invocation keeps 4 by 4 numbers (8 by 4 where c > 32, in
+//          several passes where c > 64) over every second row (more often where c < 32). Gradients of weights and sums over
+//          nodes stay in registers over a run of nodes, are added over invocations, then over workgroups in order: no
+//          atomics. With beta and gamma folded into the matrix, dgamma, dbeta and dW follow from the sums
 // bound    multiply-adds: 12 c^2 flops a token, 35 % of the peak expected; without a gate memory, 8 c bytes a token; not
 //          measured on a GPU
 

@@ -7,7 +7,7 @@
 //          (sample and frame) of a run of nodes; stats: a workgroup of 64 for a row and group
 // shared   16 KiB: neighbour sums of all rows, and W_n or what fits of it
 // plan     a workgroup keeps its rows and walks over nodes. Every invocation gathers one vec4 of four rows, coalesced
-//          along channels and frames, so that four loads are under way for each neighbour; the sums go to shared memory,
+//          along channels and frames, over two neighbours at a time: eight loads are under way. The sums go to shared memory,
 //          where an invocation takes four rows times one vec4 of columns: 8 shared loads for 64 multiply-adds. Columns
 //          of the shared rows are swizzled, so that neighbouring slots lie in different banks. From five tiles on W comes
 //          from scratch memory: made once it costs c / (b t) of the bytes of h, made by every workgroup a sixth of all
