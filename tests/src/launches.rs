@@ -61,7 +61,7 @@ pub fn all() -> Vec<Launch> {
 
 /// The mix of nodes in the middle of a path, which is how regions too large for the memory are worked off.
 fn middle_of_a_path(device: &Device, dtype: DType) -> Result<Vec<f64>> {
-    let (nodes, rows, [b, t, c, k]) = (70, 11..62, [2, 9, 24, 3]);
+    let (nodes, rows, [b, t, c, k]) = (70, 11..62, [2, 9, 21, 3]);
     let neighbours: Vec<u32> = (0..nodes).flat_map(|i: u32| [i.saturating_sub(1), i]).collect();
     let offsets: Vec<u32> = (0..=nodes).map(|i| 2 * i).collect();
     let tensor = |shape: &[usize]| shaped(device, dtype, 0.7, shape);
