@@ -175,7 +175,7 @@ fn gated_head(
             projected = gated(work, projected, node == work.start, lane);
         }
         workgroupBarrier();
-        tile[lane] = out * projected;
+        tile[place(work.quads, work.slot, work.column)] = out * projected;
         workgroupBarrier();
         for (var i = lane; i < 4u * work.slots; i += LANES) {
             let slot = i % work.slots;
@@ -183,7 +183,7 @@ fn gated_head(
             if frame < p.frames && node + slot < work.end {
                 var raw = bias;
                 for (var column = 0u; column < work.quads; column++) {
-                    raw += tile[slot * work.quads + column][i / work.slots];
+                    raw += tile[place(work.quads, slot, column)][i / work.slots];
                 }
                 score += taken(node + slot, (work.sample * p.frames + frame) * p.nodes + node + slot, raw);
             }
@@ -207,13 +207,7 @@ fn norms_of(work: Work) -> mat2x4<f32> {
 fn normed(work: Work, node: u32, norms: mat2x4<f32>) -> mat4x4<f32> {
     let frames = min(work.frame + vec4(0u, 1u, 2u, 3u), vec4(p.frames - 1u));
     let row = (work.sample * p.nodes + min(node, p.nodes - 1u)) * p.frames + frames;
-    let at = p.z + row * p.channels;
-    var x = mat4x4(
-        z_quad(at.x, work.column),
-        z_quad(at.y, work.column),
-        z_quad(at.z, work.column),
-        z_quad(at.w, work.column),
-    );
+    var x = z_quads(p.z + row * p.channels, work.column);
     let width = p.channels / p.groups;
     if width % 4u == 0u {
         x[0] = (x[0] - norms[0].x) * norms[1].x;
@@ -232,24 +226,20 @@ fn normed(work: Work, node: u32, norms: mat2x4<f32>) -> mat4x4<f32> {
     return x;
 }
 
-// Vec4 `quad` of the channels that begin at `at`, zeros past the last one.
-fn z_quad(at: u32, quad: u32) -> vec4<f32> {
-    let i = at + 4u * quad;
+// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
+fn z_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
     if p.channels % 4u == 0u {
-        return z[i / 4u];
+        let i = at / 4u + quad;
+        return mat4x4(z[i.x], z[i.y], z[i.z], z[i.w]);
     }
-    let left = p.channels - 4u * quad;
-    var four = vec4(z[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = z[(i + 1u) / 4u][(i + 1u) % 4u];
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = z[i / 4u][i % 4u];
+        }
     }
-    if left > 2u {
-        four.z = z[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = z[(i + 3u) / 4u][(i + 3u) % 4u];
-    }
-    return four;
+    return found;
 }
 
 // The gated activation of a workgroup's rows.
@@ -259,6 +249,7 @@ fn gated(work: Work, x: mat4x4<f32>, first: bool, lane: u32) -> mat4x4<f32> {
     var tangent = spread(scratch[bias + work.quads]);
     // So many rows of the matrix, in fours, fit at a time; where all do they stay.
     let width = min(work.quads, 64u / work.quads);
+    let stride = work.slots * work.quads;
     for (var block = 0u; block < work.quads; block += width) {
         let count = min(work.quads - block, width);
         workgroupBarrier();
@@ -270,10 +261,11 @@ fn gated(work: Work, x: mat4x4<f32>, first: bool, lane: u32) -> mat4x4<f32> {
         }
         workgroupBarrier();
         for (var i = 0u; i < count; i++) {
-            let x0 = tile[place(work.quads, work.slot, block + i)];
-            let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
-            let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
-            let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+            let from_x = place(work.quads, work.slot, block + i);
+            let x0 = tile[from_x];
+            let x1 = tile[from_x + stride];
+            let x2 = tile[from_x + 2u * stride];
+            let x3 = tile[from_x + 3u * stride];
             let at = SHARED_W + 8u * i * work.quads + work.column;
             let step = 2u * work.quads;
             let w = mat4x4(tile[at], tile[at + step], tile[at + 2u * step], tile[at + 3u * step]);
@@ -319,18 +311,22 @@ fn share_weights(start: u32, count: u32, lane: u32) {
     }
 }
 
-fn share(work: Work, x: mat4x4<f32>) {
-    tile[place(work.quads, work.slot, work.column)] = x[0];
-    tile[place(work.quads, work.slot + work.slots, work.column)] = x[1];
-    tile[place(work.quads, work.slot + 2u * work.slots, work.column)] = x[2];
-    tile[place(work.quads, work.slot + 3u * work.slots, work.column)] = x[3];
+// Shares a vec4 of columns of four rows.
+fn share(work: Work, value: mat4x4<f32>) {
+    let at = place(work.quads, work.slot, work.column);
+    let stride = work.slots * work.quads;
+    tile[at] = value[0];
+    tile[at + stride] = value[1];
+    tile[at + 2u * stride] = value[2];
+    tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
-fn place(quads: u32, row: u32, column: u32) -> u32 {
+// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
+// neighbouring slots begin in different banks.
+fn place(quads: u32, slot: u32, column: u32) -> u32 {
     // 2^n - 1 where 2^n divides the columns, up to 7.
     let mask = min(quads & (0u - quads), 8u) - 1u;
-    return row * quads + (column ^ (row & mask));
+    return slot * quads + (column ^ (slot & mask));
 }
 
 // A prediction's squared error and mass, or with no target nothing but the prediction stored; `at` is its place in

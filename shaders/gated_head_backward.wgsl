@@ -8,13 +8,13 @@
 //          run of nodes, 128 / q of them at a time with q = c / 4 rounded up; total: a workgroup of 256 for 16 vec4s of the
 //          weights' sums; sums: one of 64 for a frame and group; weights: one invocation for a number; norm: one of 64
 //          for a channel
-// shared   16 KiB: (z - mean) rstd, and in turn the matrix, one gate's gradients, sums; some 160 registers
+// shared   16 KiB: (z - mean) rstd, and in turn the matrix, one gate's gradients, sums; some 160 registers (estimated)
 // plan     an invocation has four frames of a node by four channels of both gates. The gates' gradients go to shared
 //          memory one gate after the other: there each is multiplied with the matrix of the way back, read through the
-//          cache, and with the normed rows, of which product an invocation keeps 4 by 4 numbers (8 by 4 where c > 32, and in several passes where c > 64) over
-//          every second row (more often where c < 32). Gradients of weights and sums over nodes stay in registers over a
-//          run of nodes, are added over invocations, then over workgroups in order: no atomics. With beta and gamma
-//          folded into the matrix, dgamma, dbeta and dW follow from the sums
+//          cache, and with the normed rows, of which product an invocation keeps 4 by 4 numbers (8 by 4 where c > 32, in
+//          several passes where c > 64) over every second row (more often where c < 32). Gradients of weights and sums over
+//          nodes stay in registers over a run of nodes, are added over invocations, then over workgroups in order: no
+//          atomics. With beta and gamma folded into the matrix, dgamma, dbeta and dW follow from the sums
 // bound    multiply-adds: 12 c^2 flops a token, 35 % of the peak expected; without a gate memory, 8 c bytes a token; not
 //          measured on a GPU
 
@@ -385,13 +385,7 @@ fn norms_of(work: Work) -> mat2x4<f32> {
 fn normed(work: Work, node: u32, norms: mat2x4<f32>) -> mat4x4<f32> {
     let frames = min(work.frame + vec4(0u, 1u, 2u, 3u), vec4(p.frames - 1u));
     let row = (work.sample * p.nodes + min(node, p.nodes - 1u)) * p.frames + frames;
-    let at = p.z + row * p.channels;
-    var x = mat4x4(
-        z_quad(at.x, work.column),
-        z_quad(at.y, work.column),
-        z_quad(at.z, work.column),
-        z_quad(at.w, work.column),
-    );
+    var x = z_quads(p.z + row * p.channels, work.column);
     let width = p.channels / p.groups;
     if width % 4u == 0u {
         x[0] = (x[0] - norms[0].x) * norms[1].x;
@@ -410,24 +404,20 @@ fn normed(work: Work, node: u32, norms: mat2x4<f32>) -> mat4x4<f32> {
     return x;
 }
 
-// Vec4 `quad` of the channels that begin at `at`, zeros past the last one.
-fn z_quad(at: u32, quad: u32) -> vec4<f32> {
-    let i = at + 4u * quad;
+// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
+fn z_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
     if p.channels % 4u == 0u {
-        return z[i / 4u];
+        let i = at / 4u + quad;
+        return mat4x4(z[i.x], z[i.y], z[i.z], z[i.w]);
     }
-    let left = p.channels - 4u * quad;
-    var four = vec4(z[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = z[(i + 1u) / 4u][(i + 1u) % 4u];
+    var found = mat4x4<f32>();
+    for (var m = 0u; m < 4u; m++) {
+        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
+            let i = at[m] + 4u * quad + k;
+            found[m][k] = z[i / 4u][i % 4u];
+        }
     }
-    if left > 2u {
-        four.z = z[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = z[(i + 3u) / 4u][(i + 3u) % 4u];
-    }
-    return four;
+    return found;
 }
 
 fn spread(four: vec4<f32>) -> mat4x4<f32> {
@@ -474,6 +464,7 @@ fn pre_activations(work: Work, lane: u32) {
     d_tangent = spread(scratch[bias + work.quads]);
     // So many rows of the matrix, in fours, fit at a time.
     let width = min(work.quads, 64u / work.quads);
+    let stride = work.slots * work.quads;
     for (var block = 0u; block < work.quads; block += width) {
         let count = min(work.quads - block, width);
         workgroupBarrier();
@@ -483,10 +474,11 @@ fn pre_activations(work: Work, lane: u32) {
         share_weights(8u * block * work.quads, 8u * count * work.quads, lane);
         workgroupBarrier();
         for (var i = 0u; i < count; i++) {
-            let x0 = tile[place(work.quads, work.slot, block + i)];
-            let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
-            let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
-            let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+            let from_x = place(work.quads, work.slot, block + i);
+            let x0 = tile[from_x];
+            let x1 = tile[from_x + stride];
+            let x2 = tile[from_x + 2u * stride];
+            let x3 = tile[from_x + 3u * stride];
             let at = SECOND + 8u * i * work.quads + work.column;
             let step = 2u * work.quads;
             let w = mat4x4(tile[at], tile[at + step], tile[at + 2u * step], tile[at + 3u * step]);
@@ -511,18 +503,22 @@ fn share_weights(start: u32, count: u32, lane: u32) {
     }
 }
 
-fn share(work: Work, start: u32, x: mat4x4<f32>) {
-    tile[start + place(work.quads, work.slot, work.column)] = x[0];
-    tile[start + place(work.quads, work.slot + work.slots, work.column)] = x[1];
-    tile[start + place(work.quads, work.slot + 2u * work.slots, work.column)] = x[2];
-    tile[start + place(work.quads, work.slot + 3u * work.slots, work.column)] = x[3];
+// Shares a vec4 of columns of four rows; the rows begin at `start`.
+fn share(work: Work, start: u32, value: mat4x4<f32>) {
+    let at = start + place(work.quads, work.slot, work.column);
+    let stride = work.slots * work.quads;
+    tile[at] = value[0];
+    tile[at + stride] = value[1];
+    tile[at + 2u * stride] = value[2];
+    tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
-fn place(quads: u32, row: u32, column: u32) -> u32 {
+// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
+// neighbouring slots begin in different banks.
+fn place(quads: u32, slot: u32, column: u32) -> u32 {
     // 2^n - 1 where 2^n divides the columns, up to 7.
     let mask = min(quads & (0u - quads), 8u) - 1u;
-    return row * quads + (column ^ (row & mask));
+    return slot * quads + (column ^ (slot & mask));
 }
 
 fn sigmoid(g: vec4<f32>) -> vec4<f32> {
@@ -537,12 +533,12 @@ fn tangent(h: vec4<f32>) -> vec4<f32> {
 // Gradients of the predictions of four frames of a node from an invocation's share of them.
 fn prediction_gradients(work: Work, node: u32, share: vec4<f32>, lane: u32) -> vec4<f32> {
     workgroupBarrier();
-    tile[SECOND + lane] = share;
+    tile[SECOND + place(work.quads, work.slot, work.column)] = share;
     workgroupBarrier();
     let constants = scratch[back_start() - 1u];
     var raw = vec4(constants.x);
     for (var column = 0u; column < work.quads; column++) {
-        raw += tile[SECOND + work.slot * work.quads + column];
+        raw += tile[SECOND + place(work.quads, work.slot, column)];
     }
     let frames = work.frame + vec4(0u, 1u, 2u, 3u);
     if work.slot >= work.slots || node >= work.end {
@@ -577,13 +573,18 @@ fn outer(work: Work, index: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
     let slices = max(LANES / blocks, 1u);
     let block = index % blocks;
     var sum = acc;
-    for (var row = index / blocks; row < 4u * work.slots; row += slices) {
-        let gradient = tile[SECOND + place(work.quads, row, block / work.quads)];
-        let normed = tile[place(work.quads, row, block % work.quads)];
-        sum[0] = fma(vec4(gradient.x), normed, sum[0]);
-        sum[1] = fma(vec4(gradient.y), normed, sum[1]);
-        sum[2] = fma(vec4(gradient.z), normed, sum[2]);
-        sum[3] = fma(vec4(gradient.w), normed, sum[3]);
+    let stride = work.slots * work.quads;
+    for (var slot = index / blocks; slot < work.slots; slot += slices) {
+        let from_gradient = SECOND + place(work.quads, slot, block / work.quads);
+        let from_x = place(work.quads, slot, block % work.quads);
+        for (var row = 0u; row < 4u; row++) {
+            let gradient = tile[from_gradient + row * stride];
+            let normed = tile[from_x + row * stride];
+            sum[0] = fma(vec4(gradient.x), normed, sum[0]);
+            sum[1] = fma(vec4(gradient.y), normed, sum[1]);
+            sum[2] = fma(vec4(gradient.z), normed, sum[2]);
+            sum[3] = fma(vec4(gradient.w), normed, sum[3]);
+        }
     }
     return sum;
 }
@@ -591,6 +592,7 @@ fn outer(work: Work, index: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
 // acc + shared gradients of a gate times its matrix.
 fn way_back(work: Work, half: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
     let start = back_start() + half * 4u * work.quads * work.quads + work.column;
+    let stride = work.slots * work.quads;
     var sum = acc;
     for (var o = 0u; o < work.quads; o++) {
         let at = start + 4u * o * work.quads;
@@ -600,10 +602,11 @@ fn way_back(work: Work, half: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
             scratch[at + 2u * work.quads],
             scratch[at + 3u * work.quads],
         );
-        sum[0] = row_times(tile[SECOND + place(work.quads, work.slot, o)], w, sum[0]);
-        sum[1] = row_times(tile[SECOND + place(work.quads, work.slot + work.slots, o)], w, sum[1]);
-        sum[2] = row_times(tile[SECOND + place(work.quads, work.slot + 2u * work.slots, o)], w, sum[2]);
-        sum[3] = row_times(tile[SECOND + place(work.quads, work.slot + 3u * work.slots, o)], w, sum[3]);
+        let from_rows = SECOND + place(work.quads, work.slot, o);
+        sum[0] = row_times(tile[from_rows], w, sum[0]);
+        sum[1] = row_times(tile[from_rows + stride], w, sum[1]);
+        sum[2] = row_times(tile[from_rows + 2u * stride], w, sum[2]);
+        sum[3] = row_times(tile[from_rows + 3u * stride], w, sum[3]);
     }
     return sum;
 }

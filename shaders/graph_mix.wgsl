@@ -2,17 +2,17 @@
 // reciprocal standard deviation of z over all nodes and the channels of a group.
 //
 // shapes   h [b, inputs, t, c], a graph of compressed sparse rows, e [n, k], P [k, c, c], z [b, n, t, c],
-//          stats [b, t, g, 2], scratch: W [n, 4q, 4q] and moments [parts, 2, b t, 4q] with q = c / 4 rounded up; c <= 512
+//          stats [b, t, g, 2], scratch: W [n, 4q, 4q] with q = c / 4 rounded up, and the moments of every workgroup; c <= 512
 // launch   weights: 128 invocations for 128 vec4s of W of 8 nodes; main: a workgroup of 128 for 4 * (128 / q) rows
 //          (sample and frame) of a run of nodes; stats: a workgroup of 64 for a row and group
 // shared   16 KiB: neighbour sums of all rows, and W_n or what fits of it
 // plan     a workgroup keeps its rows and walks over nodes. Every invocation gathers one vec4 of four rows, coalesced
-//          along channels and frames, so that four loads are under way for each neighbour; the sums go to shared memory,
+//          along channels and frames, over two neighbours at a time: eight loads are under way. The sums go to shared memory,
 //          where an invocation takes four rows times one vec4 of columns: 8 shared loads for 64 multiply-adds. Columns
-//          of the shared rows are swizzled, so that consecutive rows lie in different banks. W comes from scratch memory:
-//          made once it costs c / (b t) of the bytes of h, made in every workgroup a sixth of all multiply-adds. Moments
-//          about the value at the run's first node stay in registers; stats merges those of the runs (Chan et al. 1983)
-//          in a fixed order, no atomics.
+//          of the shared rows are swizzled, so that neighbouring slots lie in different banks. From five tiles on W comes
+//          from scratch memory: made once it costs c / (b t) of the bytes of h, made by every workgroup a sixth of all
+//          multiply-adds. Moments about the value at the run's first node stay in registers; stats merges those of the
+//          runs (Chan et al. 1983) in a fixed order, no atomics.
 // bound    c = 32: memory, 8 c bytes a token and 9 loads from the cache, 60 % of the copy bandwidth expected; c = 64:
 //          multiply-adds, 40 % of the peak expected; not measured on a GPU
 
@@ -81,7 +81,7 @@ fn graph_mix_weights(
     var low = mat4x4<f32>();
     var high = mat4x4<f32>();
     for (var k = 0u; k < p.prototypes; k++) {
-        let prototype = pool_quad(k, quad / quads, quad % quads);
+        let prototype = pool_quad(k, quad);
         low[0] = fma(vec4(embedding(node, k)), prototype, low[0]);
         low[1] = fma(vec4(embedding(node + 1u, k)), prototype, low[1]);
         low[2] = fma(vec4(embedding(node + 2u, k)), prototype, low[2]);
@@ -105,25 +105,19 @@ fn embedding(node: u32, k: u32) -> f32 {
     return e[p.e + min(node, p.nodes - 1u) * p.prototypes + k];
 }
 
-// Four numbers of a row of prototype k, zeros past its ends.
-fn pool_quad(k: u32, row: u32, quad: u32) -> vec4<f32> {
-    if row >= p.channels {
-        return vec4(0.0);
-    }
-    let i = p.pool + (k * p.channels + row) * p.channels + 4u * quad;
+// Vec4 i of prototype k, whose rows and columns are filled up with zeros to multiples of four.
+fn pool_quad(k: u32, i: u32) -> vec4<f32> {
+    let start = p.pool + k * p.channels * p.channels;
     if p.channels % 4u == 0u {
-        return pool[i / 4u];
+        return pool[start / 4u + i];
     }
-    let left = p.channels - 4u * quad;
-    var four = vec4(pool[i / 4u][i % 4u], 0.0, 0.0, 0.0);
-    if left > 1u {
-        four.y = pool[(i + 1u) / 4u][(i + 1u) % 4u];
-    }
-    if left > 2u {
-        four.z = pool[(i + 2u) / 4u][(i + 2u) % 4u];
-    }
-    if left > 3u {
-        four.w = pool[(i + 3u) / 4u][(i + 3u) % 4u];
+    let quads = (p.channels + 3u) / 4u;
+    var four = vec4(0.0);
+    if i / quads < p.channels {
+        for (var column = i % quads * 4u; column < min(p.channels, i % quads * 4u + 4u); column++) {
+            let at = start + i / quads * p.channels + column;
+            four[column % 4u] = pool[at / 4u][at % 4u];
+        }
     }
     return four;
 }
@@ -150,20 +144,33 @@ struct Work {
     // The four rows, past the last one clamped.
     rows: vec4<u32>,
     inside: vec4<bool>,
+    // Whether the channels are a multiple of four: a constant of the entry point.
+    whole: bool,
 }
 
-fn work_of(index: u32, lane: u32) -> Work {
+// Tiles of 4 * (128 / q) rows.
+fn tiles() -> u32 {
+    let slots = LANES / ((p.channels + 3u) / 4u);
+    return (p.batch * p.frames + 4u * slots - 1u) / (4u * slots);
+}
+
+// Whether W is made once for all workgroups; for few tiles it would take as much memory as h.
+fn prepared() -> bool {
+    return tiles() > 4u;
+}
+
+fn work_of(index: u32, lane: u32, whole: bool) -> Work {
     let all = p.batch * p.frames;
     let quads = (p.channels + 3u) / 4u;
     let slots = LANES / quads;
-    let tiles = (all + 4u * slots - 1u) / (4u * slots);
+    let tiles = tiles();
     let part = index / tiles;
     let run = (p.nodes + p.parts - 1u) / p.parts;
     let slot = lane / quads;
     let rows = index % tiles * 4u * slots + slot + vec4(0u, 1u, 2u, 3u) * slots;
     let inside = rows < vec4(select(0u, all, slot < slots));
     let end = min(part * run + run, p.nodes);
-    return Work(part, part * run, end, quads, slots, slot, lane % quads, min(rows, vec4(all - 1u)), inside);
+    return Work(part, part * run, end, quads, slots, slot, lane % quads, min(rows, vec4(all - 1u)), inside, whole);
 }
 
 // Where rows (sample and frame) of a node begin among the windows of `nodes` nodes.
@@ -178,7 +185,7 @@ fn graph_mix(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let work = work_of(group.y * grid.x + group.x, lane);
+    let work = work_of(group.y * grid.x + group.x, lane, true);
     if work.part >= p.parts {
         return;
     }
@@ -202,7 +209,7 @@ fn graph_mix(
         }
         seen = taken(seen, value, node == work.start);
     }
-    leave(work, seen);
+    leave(work, group.y * grid.x + group.x, lane, seen);
 }
 
 // Any channels.
@@ -212,7 +219,7 @@ fn graph_mix_each(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let work = work_of(group.y * grid.x + group.x, lane);
+    let work = work_of(group.y * grid.x + group.x, lane, false);
     if work.part >= p.parts {
         return;
     }
@@ -228,15 +235,15 @@ fn graph_mix_each(
         }
         seen = taken(seen, value, node == work.start);
     }
-    leave(work, seen);
+    leave(work, group.y * grid.x + group.x, lane, seen);
 }
 
 // z of a node; `origin` is where the rows of h's first node begin.
 fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
-    let sums = gathered(p.first + node, origin, work.column);
+    let sums = gathered(p.first + node, origin, work.column, work.whole);
     var acc = mat4x4<f32>();
     if p.residual != 0u {
-        acc = h_quads(origin + (p.first + node) * p.frames * p.channels, work.column);
+        acc = h_quads(origin + (p.first + node) * p.frames * p.channels, work.column, work.whole);
     }
     // So many rows of W, in fours, fit at a time.
     let width = min(work.quads, LANES / work.quads);
@@ -245,7 +252,7 @@ fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
         let w = weights(node, block, count, lane);
         workgroupBarrier();
         if block == 0u && work.slot < work.slots {
-            share(work.quads, work.slots, work.slot, work.column, sums);
+            share(work, sums);
         }
         share_weights(lane, w);
         workgroupBarrier();
@@ -255,14 +262,14 @@ fn mixed(work: Work, node: u32, origin: vec4<u32>, lane: u32) -> mat4x4<f32> {
 }
 
 // Sums over the neighbours of a node of h, one vec4 of columns in four rows; `origin` is where those of h's first node begin.
-fn gathered(node: u32, origin: vec4<u32>, column: u32) -> mat4x4<f32> {
+fn gathered(node: u32, origin: vec4<u32>, column: u32, whole: bool) -> mat4x4<f32> {
     var sums = mat4x4<f32>();
     let end = offsets[p.offsets + node + 1u];
     for (var i = offsets[p.offsets + node]; i < end; i += 2u) {
         // Two neighbours at a time, so that eight loads are under way; after an odd last one comes itself times 0.
         let next = min(i + 1u, end - 1u);
-        let a = h_quads(origin + neighbours[p.neighbours + i] * p.frames * p.channels, column);
-        let b = h_quads(origin + neighbours[p.neighbours + next] * p.frames * p.channels, column);
+        let a = h_quads(origin + neighbours[p.neighbours + i] * p.frames * p.channels, column, whole);
+        let b = h_quads(origin + neighbours[p.neighbours + next] * p.frames * p.channels, column, whole);
         var weights = vec2(1.0, select(0.0, 1.0, next > i));
         if p.values != ABSENT {
             weights *= vec2(values[p.values + i], values[p.values + next]);
@@ -276,8 +283,8 @@ fn gathered(node: u32, origin: vec4<u32>, column: u32) -> mat4x4<f32> {
 }
 
 // Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
-fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
-    if p.channels % 4u == 0u {
+fn h_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
+    if whole {
         let i = at / 4u + quad;
         return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
     }
@@ -295,15 +302,36 @@ fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
 fn weights(node: u32, block: u32, count: u32, lane: u32) -> mat4x4<f32> {
     let quads = (p.channels + 3u) / 4u;
     let last = 4u * count * quads - 1u;
-    let start = p.scratch / 4u + (node * quads + block) * 4u * quads;
+    let start = block * 4u * quads;
+    if !prepared() {
+        return made(node, start, last, lane);
+    }
+    let from_node = p.scratch / 4u + node * 4u * quads * quads + start;
     var w = mat4x4<f32>();
-    w[0] = scratch[start + min(lane, last)];
+    w[0] = scratch[from_node + min(lane, last)];
     if last >= LANES {
-        w[1] = scratch[start + min(LANES + lane, last)];
+        w[1] = scratch[from_node + min(LANES + lane, last)];
     }
     if last >= 2u * LANES {
-        w[2] = scratch[start + min(2u * LANES + lane, last)];
-        w[3] = scratch[start + min(3u * LANES + lane, last)];
+        w[2] = scratch[from_node + min(2u * LANES + lane, last)];
+        w[3] = scratch[from_node + min(3u * LANES + lane, last)];
+    }
+    return w;
+}
+
+// The same from the prototypes.
+fn made(node: u32, start: u32, last: u32, lane: u32) -> mat4x4<f32> {
+    var w = mat4x4<f32>();
+    for (var k = 0u; k < p.prototypes; k++) {
+        let weight = vec4(embedding(node, k));
+        w[0] = fma(weight, pool_quad(k, start + min(lane, last)), w[0]);
+        if last >= LANES {
+            w[1] = fma(weight, pool_quad(k, start + min(LANES + lane, last)), w[1]);
+        }
+        if last >= 2u * LANES {
+            w[2] = fma(weight, pool_quad(k, start + min(2u * LANES + lane, last)), w[2]);
+            w[3] = fma(weight, pool_quad(k, start + min(3u * LANES + lane, last)), w[3]);
+        }
     }
     return w;
 }
@@ -315,29 +343,34 @@ fn share_weights(lane: u32, w: mat4x4<f32>) {
     tile[SHARED_W + 3u * LANES + lane] = w[3];
 }
 
-// Rows `slot`, `slot + slots` and so on of a column of the shared rows.
-fn share(quads: u32, slots: u32, slot: u32, column: u32, value: mat4x4<f32>) {
-    tile[place(quads, slot, column)] = value[0];
-    tile[place(quads, slot + slots, column)] = value[1];
-    tile[place(quads, slot + 2u * slots, column)] = value[2];
-    tile[place(quads, slot + 3u * slots, column)] = value[3];
+// Shares a vec4 of columns of four rows.
+fn share(work: Work, value: mat4x4<f32>) {
+    let at = place(work.quads, work.slot, work.column);
+    let stride = work.slots * work.quads;
+    tile[at] = value[0];
+    tile[at + stride] = value[1];
+    tile[at + 2u * stride] = value[2];
+    tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
-fn place(quads: u32, row: u32, column: u32) -> u32 {
+// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
+// neighbouring slots begin in different banks.
+fn place(quads: u32, slot: u32, column: u32) -> u32 {
     // 2^n - 1 where 2^n divides the columns, up to 7.
     let mask = min(quads & (0u - quads), 8u) - 1u;
-    return row * quads + (column ^ (row & mask));
+    return slot * quads + (column ^ (slot & mask));
 }
 
 // acc + `count` fours of columns of the shared rows times the shared rows of W.
 fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
+    let stride = work.slots * work.quads;
     var sum = acc;
     for (var i = 0u; i < count; i++) {
-        let x0 = tile[place(work.quads, work.slot, block + i)];
-        let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
-        let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
-        let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+        let from_x = place(work.quads, work.slot, block + i);
+        let x0 = tile[from_x];
+        let x1 = tile[from_x + stride];
+        let x2 = tile[from_x + 2u * stride];
+        let x3 = tile[from_x + 3u * stride];
         let at = SHARED_W + 4u * i * work.quads + work.column;
         let w = mat4x4(tile[at], tile[at + work.quads], tile[at + 2u * work.quads], tile[at + 3u * work.quads]);
         sum[0] = row_times(x0, w, sum[0]);
@@ -373,34 +406,57 @@ fn taken(before: Moments, value: mat4x4<f32>, first: bool) -> Moments {
     return seen;
 }
 
-// Leaves mean and squares about the mean of a run of nodes.
-fn leave(work: Work, seen: Moments) {
-    let share = 1.0 / f32(work.end - work.start);
-    let rows = work.rows * work.quads + work.column;
-    let means = moments_start() + 2u * work.part * p.batch * p.frames * work.quads + rows;
-    let squares = means + p.batch * p.frames * work.quads;
-    if work.inside.x {
-        scratch[means.x] = fma(seen.sum[0], vec4(share), seen.shift[0]);
-        scratch[squares.x] = fma(seen.sum[0] * -share, seen.sum[0], seen.square[0]);
+// Leaves means and squares about them of a run of nodes: [2, lane] vec4s of the four rows where an invocation's channels
+// are all of one group, else [2, 4 rows, lane] vec4s of channels.
+fn leave(work: Work, index: u32, lane: u32, seen: Moments) {
+    let count = f32(work.end - work.start);
+    let mean = seen.shift + seen.sum * (1.0 / count);
+    var square = seen.square;
+    square[0] = fma(seen.sum[0] / -count, seen.sum[0], square[0]);
+    square[1] = fma(seen.sum[1] / -count, seen.sum[1], square[1]);
+    square[2] = fma(seen.sum[2] / -count, seen.sum[2], square[2]);
+    square[3] = fma(seen.sum[3] / -count, seen.sum[3], square[3]);
+    let start = moments_start() + lane;
+    if p.channels / p.groups % 4u == 0u {
+        let means = vec4(0.25) * mean;
+        let d = mean - mat4x4(vec4(means.x), vec4(means.y), vec4(means.z), vec4(means.w));
+        let between = vec4(dot(d[0], d[0]), dot(d[1], d[1]), dot(d[2], d[2]), dot(d[3], d[3]));
+        scratch[start + index * 2u * LANES] = means;
+        scratch[start + index * 2u * LANES + LANES] = fma(vec4(count), between, vec4(1.0) * square);
+        return;
     }
-    if work.inside.y {
-        scratch[means.y] = fma(seen.sum[1], vec4(share), seen.shift[1]);
-        scratch[squares.y] = fma(seen.sum[1] * -share, seen.sum[1], seen.square[1]);
+    let at = start + index * 8u * LANES;
+    scratch[at] = mean[0];
+    scratch[at + LANES] = mean[1];
+    scratch[at + 2u * LANES] = mean[2];
+    scratch[at + 3u * LANES] = mean[3];
+    scratch[at + 4u * LANES] = square[0];
+    scratch[at + 5u * LANES] = square[1];
+    scratch[at + 6u * LANES] = square[2];
+    scratch[at + 7u * LANES] = square[3];
+}
+
+// Mean and squares about it that a run left, number `i` of a row's group.
+fn left(part: u32, row: u32, group: u32, i: u32) -> vec2<f32> {
+    let quads = (p.channels + 3u) / 4u;
+    let slots = LANES / quads;
+    let width = p.channels / p.groups;
+    let workgroup = part * tiles() + row / (4u * slots);
+    let m = row % (4u * slots) / slots;
+    let lane = row % slots * quads;
+    if width % 4u == 0u {
+        let at = 4u * (moments_start() + workgroup * 2u * LANES + lane + group * (width / 4u) + i) + m;
+        return vec2(scratch_each[at], scratch_each[at + 4u * LANES]);
     }
-    if work.inside.z {
-        scratch[means.z] = fma(seen.sum[2], vec4(share), seen.shift[2]);
-        scratch[squares.z] = fma(seen.sum[2] * -share, seen.sum[2], seen.square[2]);
-    }
-    if work.inside.w {
-        scratch[means.w] = fma(seen.sum[3], vec4(share), seen.shift[3]);
-        scratch[squares.w] = fma(seen.sum[3] * -share, seen.sum[3], seen.square[3]);
-    }
+    let channel = group * width + i;
+    let at = 4u * (moments_start() + (workgroup * 8u + m) * LANES + lane + channel / 4u) + channel % 4u;
+    return vec2(scratch_each[at], scratch_each[at + 16u * LANES]);
 }
 
 // First vec4 of the moments, after W.
 fn moments_start() -> u32 {
     let quads = (p.channels + 3u) / 4u;
-    return p.scratch / 4u + p.nodes * 4u * quads * quads;
+    return p.scratch / 4u + select(0u, p.nodes * 4u * quads * quads, prepared());
 }
 
 @compute @workgroup_size(64)
@@ -410,20 +466,18 @@ fn graph_mix_stats(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = group.y * grid.x + group.x;
-    let rows = p.batch * p.frames;
-    if index >= rows * p.groups {
+    if index >= p.batch * p.frames * p.groups {
         return;
     }
-    let padded = (p.channels + 3u) / 4u * 4u;
     let width = p.channels / p.groups;
+    // Of how many channels a run left a mean.
+    let channels = select(1u, 4u, width % 4u == 0u);
     let run = (p.nodes + p.parts - 1u) / p.parts;
-    let start = 4u * moments_start() + index / p.groups * padded + index % p.groups * width;
     var seen = vec3(0.0);
-    for (var i = lane; i < p.parts * width; i += 64u) {
-        let part = i / width;
-        let at = start + 2u * part * rows * padded + i % width;
-        let count = f32(min(run, p.nodes - part * run));
-        seen = merged(seen, vec3(count, scratch_each[at], scratch_each[at + rows * padded]));
+    for (var i = lane; i < p.parts * width / channels; i += 64u) {
+        let part = i / (width / channels);
+        let count = f32(min(run, p.nodes - part * run) * channels);
+        seen = merged(seen, vec3(count, left(part, index / p.groups, index % p.groups, i % (width / channels))));
     }
     moments[lane] = seen;
     for (var half = 32u; half > 0u; half /= 2u) {

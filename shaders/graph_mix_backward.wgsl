@@ -290,7 +290,7 @@ fn through_weights(work: Work, node: u32, dz: mat4x4<f32>, lane: u32) -> mat4x4<
         let w = weights(node, block, count, lane);
         workgroupBarrier();
         if block == 0u && work.slot < work.slots {
-            share(0u, work.quads, work.slots, work.slot, work.column, dz);
+            share(place(work.quads, work.slot, work.column), work.slots * work.quads, dz);
         }
         share_weights(lane, w);
         workgroupBarrier();
@@ -323,29 +323,32 @@ fn share_weights(lane: u32, w: mat4x4<f32>) {
     tile[SECOND + 3u * LANES + lane] = w[3];
 }
 
-// Rows `slot`, `slot + slots` and so on of a column of the shared rows that begin at `start`.
-fn share(start: u32, quads: u32, slots: u32, slot: u32, column: u32, value: mat4x4<f32>) {
-    tile[start + place(quads, slot, column)] = value[0];
-    tile[start + place(quads, slot + slots, column)] = value[1];
-    tile[start + place(quads, slot + 2u * slots, column)] = value[2];
-    tile[start + place(quads, slot + 3u * slots, column)] = value[3];
+// Shares four rows of a vec4 of columns that is to lie at `at`.
+fn share(at: u32, stride: u32, value: mat4x4<f32>) {
+    tile[at] = value[0];
+    tile[at + stride] = value[1];
+    tile[at + 2u * stride] = value[2];
+    tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of a shared row lies: consecutive rows begin in different banks.
-fn place(quads: u32, row: u32, column: u32) -> u32 {
+// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
+// neighbouring slots begin in different banks.
+fn place(quads: u32, slot: u32, column: u32) -> u32 {
     // 2^n - 1 where 2^n divides the columns, up to 7.
     let mask = min(quads & (0u - quads), 8u) - 1u;
-    return row * quads + (column ^ (row & mask));
+    return slot * quads + (column ^ (slot & mask));
 }
 
 // acc + `count` fours of columns of the shared rows times the shared rows of W^T.
 fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
+    let stride = work.slots * work.quads;
     var sum = acc;
     for (var i = 0u; i < count; i++) {
-        let x0 = tile[place(work.quads, work.slot, block + i)];
-        let x1 = tile[place(work.quads, work.slot + work.slots, block + i)];
-        let x2 = tile[place(work.quads, work.slot + 2u * work.slots, block + i)];
-        let x3 = tile[place(work.quads, work.slot + 3u * work.slots, block + i)];
+        let from_x = place(work.quads, work.slot, block + i);
+        let x0 = tile[from_x];
+        let x1 = tile[from_x + stride];
+        let x2 = tile[from_x + 2u * stride];
+        let x3 = tile[from_x + 3u * stride];
         let at = SECOND + 4u * i * work.quads + work.column;
         let w = mat4x4(tile[at], tile[at + work.quads], tile[at + 2u * work.quads], tile[at + 3u * work.quads]);
         sum[0] = row_times(x0, w, sum[0]);
@@ -360,14 +363,28 @@ fn row_times(x: vec4<f32>, w: mat4x4<f32>, acc: vec4<f32>) -> vec4<f32> {
     return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], acc))));
 }
 
-// Up to 32 by 32 numbers of a node's dW.
+// Channels a multiple of four.
 @compute @workgroup_size(128)
 fn graph_mix_backward_dw(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let index = group.y * grid.x + group.x;
+    weight_gradients(group.y * grid.x + group.x, lane, true);
+}
+
+// Any channels.
+@compute @workgroup_size(128)
+fn graph_mix_backward_dw_each(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    weight_gradients(group.y * grid.x + group.x, lane, false);
+}
+
+// Up to 32 by 32 numbers of a node's dW.
+fn weight_gradients(index: u32, lane: u32, whole: bool) {
     let quads = (p.channels + 3u) / 4u;
     let across = (quads + WIDE - 1u) / WIDE;
     let node = index / (across * across);
@@ -390,21 +407,22 @@ fn graph_mix_backward_dw(
         let rows = first + slot + vec4(0u, 1u, 2u, 3u) * slots;
         let inside = rows < vec4(select(0u, all, slot < slots));
         let at = window(min(rows, vec4(all - 1u)), 0u);
-        let neighbour_sums = gathered(at, inside, node, input + lane % width);
-        let dz = gradients(at + node * p.frames * p.channels, inside, output + lane % width);
+        let neighbour_sums = gathered(at, inside, node, input + lane % width, whole);
+        let dz = gradients(at + node * p.frames * p.channels, inside, output + lane % width, whole);
         workgroupBarrier();
         if slot < slots {
-            share(0u, width, slots, slot, lane % width, neighbour_sums);
-            share(SECOND, width, slots, slot, lane % width, dz);
+            let to = place(width, slot, lane % width);
+            share(to, slots * width, neighbour_sums);
+            share(SECOND + to, slots * width, dz);
         }
         workgroupBarrier();
-        acc = outer(acc, slice, slices, 4u * slots, width, block);
+        acc = outer(acc, slice, slices, slots, width, block);
     }
     leave(acc, node, input, output, width, lane);
 }
 
 // Sums over the neighbours of a node of h, one vec4 of columns in four rows that begin at `at`; zeros past the last ones.
-fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f32> {
+fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32, whole: bool) -> mat4x4<f32> {
     var found = mat4x4<f32>();
     if !inside.x || quad >= (p.channels + 3u) / 4u {
         return found;
@@ -413,8 +431,8 @@ fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f
     for (var i = offsets[p.offsets + node]; i < end; i += 2u) {
         // Two neighbours at a time, so that eight loads are under way; after an odd last one comes itself times 0.
         let next = min(i + 1u, end - 1u);
-        let a = h_quads(p.h + at + neighbours[p.neighbours + i] * p.frames * p.channels, quad);
-        let b = h_quads(p.h + at + neighbours[p.neighbours + next] * p.frames * p.channels, quad);
+        let a = h_quads(p.h + at + neighbours[p.neighbours + i] * p.frames * p.channels, quad, whole);
+        let b = h_quads(p.h + at + neighbours[p.neighbours + next] * p.frames * p.channels, quad, whole);
         var weights = vec2(1.0, select(0.0, 1.0, next > i));
         if p.values != ABSENT {
             weights *= vec2(values[p.values + i], values[p.values + next]);
@@ -429,12 +447,12 @@ fn gathered(at: vec4<u32>, inside: vec4<bool>, node: u32, quad: u32) -> mat4x4<f
 }
 
 // dz, which stands in d, of one vec4 of columns in four rows that begin at `at`; zeros past the last ones.
-fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32) -> mat4x4<f32> {
+fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32, whole: bool) -> mat4x4<f32> {
     var found = mat4x4<f32>();
     if quad >= (p.channels + 3u) / 4u {
         return found;
     }
-    let dz = d_quads(p.d + at, quad);
+    let dz = d_quads(p.d + at, quad, whole);
     found[0] = select(vec4(0.0), dz[0], inside.x);
     found[1] = select(vec4(0.0), dz[1], inside.y);
     found[2] = select(vec4(0.0), dz[2], inside.z);
@@ -443,8 +461,8 @@ fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32) -> mat4x4<f32> {
 }
 
 // Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
-fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
-    if p.channels % 4u == 0u {
+fn h_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
+    if whole {
         let i = at / 4u + quad;
         return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
     }
@@ -459,8 +477,8 @@ fn h_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
 }
 
 // The same of d.
-fn d_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
-    if p.channels % 4u == 0u {
+fn d_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
+    if whole {
         let i = at / 4u + quad;
         return mat4x4(d[i.x], d[i.y], d[i.z], d[i.w]);
     }
@@ -474,16 +492,21 @@ fn d_quads(at: vec4<u32>, quad: u32) -> mat4x4<f32> {
     return found;
 }
 
-// acc + a block of 4 by 4 numbers of (neighbour sums)^T dz, over the shared rows slice, slice + slices and so on.
-fn outer(acc: mat4x4<f32>, slice: u32, slices: u32, rows: u32, width: u32, block: u32) -> mat4x4<f32> {
+// acc + a block of 4 by 4 numbers of (neighbour sums)^T dz, over the shared rows of the slots slice, slice + slices and
+// so on.
+fn outer(acc: mat4x4<f32>, slice: u32, slices: u32, slots: u32, width: u32, block: u32) -> mat4x4<f32> {
     var sum = acc;
-    for (var row = slice; row < rows; row += slices) {
-        let x = tile[place(width, row, block / width)];
-        let dz = tile[SECOND + place(width, row, block % width)];
-        sum[0] = fma(vec4(x.x), dz, sum[0]);
-        sum[1] = fma(vec4(x.y), dz, sum[1]);
-        sum[2] = fma(vec4(x.z), dz, sum[2]);
-        sum[3] = fma(vec4(x.w), dz, sum[3]);
+    for (var slot = slice; slot < slots; slot += slices) {
+        let from_x = place(width, slot, block / width);
+        let from_dz = SECOND + place(width, slot, block % width);
+        for (var row = 0u; row < 4u; row++) {
+            let x = tile[from_x + row * slots * width];
+            let dz = tile[from_dz + row * slots * width];
+            sum[0] = fma(vec4(x.x), dz, sum[0]);
+            sum[1] = fma(vec4(x.y), dz, sum[1]);
+            sum[2] = fma(vec4(x.z), dz, sum[2]);
+            sum[3] = fma(vec4(x.w), dz, sum[3]);
+        }
     }
     return sum;
 }

@@ -87,11 +87,11 @@ pub(crate) struct Grid {
 impl Grid {
     /// A grid of some `groups` workgroups.
     pub(crate) fn of(p: &Params, groups: u32) -> Result<Self, Dispatches> {
-        if p.channels > WIDEST {
-            let what = format!("{} channels, of which its shader takes {WIDEST} at most", p.channels);
+        if !(1..=WIDEST).contains(&p.channels) {
+            let what = format!("{} channels, of which its shader takes 1 to {WIDEST}", p.channels);
             return Err(Dispatches::refused(what));
         }
-        let quads = p.channels.div_ceil(4).max(1);
+        let quads = p.channels.div_ceil(4);
         let blocks = p.batch * p.frames.div_ceil(4);
         // A workgroup has 128 / quads nodes at a time, and four times as many or more in all.
         let steps = p.nodes.div_ceil(128 / quads);

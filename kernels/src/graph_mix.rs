@@ -90,11 +90,11 @@ pub(crate) struct Grid {
 
 impl Grid {
     pub(crate) fn of(p: &Params) -> Result<Self, Dispatches> {
-        if p.channels > WIDEST {
-            let what = format!("{} channels, of which its shader takes {WIDEST} at most", p.channels);
+        if !(1..=WIDEST).contains(&p.channels) {
+            let what = format!("{} channels, of which its shader takes 1 to {WIDEST}", p.channels);
             return Err(Dispatches::refused(what));
         }
-        let quads = p.channels.div_ceil(4).max(1);
+        let quads = p.channels.div_ceil(4);
         let tiles = (p.batch * p.frames).div_ceil(4 * (128 / quads));
         // Enough workgroups for a large GPU, with runs of sixteen nodes or more.
         let parts = 2048u32.div_ceil(tiles.max(1)).clamp(1, p.nodes.div_ceil(16).max(1));
@@ -102,7 +102,7 @@ impl Grid {
         Ok(Grid { square: 4 * quads * quads, tiles, parts: p.nodes.div_ceil(run).max(1) })
     }
 
-    /// Scratch memory for the matrices of all nodes and `part` numbers of every run.
+    /// Scratch memory for the matrices of so many nodes and `part` numbers of every run.
     pub(crate) fn dispatches(&self, nodes: u32, part: usize) -> Dispatches {
         let matrices = 4 * nodes as usize * self.square as usize;
         Dispatches::with_scratch(self.parts, part + matrices.div_ceil(self.parts as usize))
@@ -119,14 +119,17 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         Ok(grid) => grid,
         Err(refused) => return refused,
     };
-    let rows = p.batch * p.frames;
-    let moments = 2 * rows as usize * p.channels.next_multiple_of(4) as usize;
+    // An invocation leaves mean and squares of four rows: of four channels together where all are of one group.
+    let per_invocation = if p.channels.is_multiple_of(4 * p.groups) { 8 } else { 32 };
+    let moments = 128 * per_invocation * grid.tiles as usize;
     let main = if p.channels.is_multiple_of(4) { "graph_mix" } else { "graph_mix_each" };
     let runs = if p.nodes == 0 { 0 } else { grid.parts };
-    grid.dispatches(p.nodes, moments)
-        .then("graph_mix_weights", grid.matrices(p.nodes))
+    // For few tiles every workgroup makes the matrices, which would take as much memory as h.
+    let prepared = if grid.tiles > 4 { p.nodes } else { 0 };
+    grid.dispatches(prepared, moments)
+        .then("graph_mix_weights", grid.matrices(prepared))
         .then(main, grid.tiles * runs)
-        .then("graph_mix_stats", if p.nodes == 0 { 0 } else { rows * p.groups })
+        .then("graph_mix_stats", if p.nodes == 0 { 0 } else { p.batch * p.frames * p.groups })
 }
 
 /// The sizes as indices.

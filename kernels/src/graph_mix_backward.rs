@@ -51,7 +51,10 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         Ok(grid) => grid,
         Err(refused) => return refused,
     };
-    let main = if p.channels.is_multiple_of(4) { "graph_mix_backward" } else { "graph_mix_backward_each" };
+    let (main, dw) = match p.channels.is_multiple_of(4) {
+        true => ("graph_mix_backward", "graph_mix_backward_dw"),
+        false => ("graph_mix_backward_each", "graph_mix_backward_dw_each"),
+    };
     let runs = if p.nodes == 0 { 0 } else { grid.parts };
     // A workgroup has 32 by 32 numbers of a node's dW.
     let blocks = p.channels.div_ceil(32).pow(2);
@@ -59,7 +62,7 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     grid.dispatches(p.nodes, 4 * p.prototypes as usize * grid.square as usize)
         .then("graph_mix_backward_weights", grid.matrices(p.nodes))
         .then(main, grid.tiles * runs)
-        .then("graph_mix_backward_dw", p.nodes * blocks)
+        .then(dw, p.nodes * blocks)
         .then("graph_mix_backward_de", p.nodes.div_ceil(4))
         .then("graph_mix_backward_dpool_parts", vec4s * grid.parts)
         .then("graph_mix_backward_dpool", (p.prototypes * p.channels * p.channels).div_ceil(256))

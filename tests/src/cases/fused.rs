@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Case> {
             // Shaders keep matrices of up to 32 channels whole, those of more in blocks, of more than 64 in several passes.
             name: "spatial_block_wide",
             axes: &[("batch", 2), ("frames", 5), ("nodes", 23), ("width", 16), ("prototypes", 10)],
-            large: &[2, 46, 75, 16, 10],
+            large: &[4, 70, 35, 16, 10],
             problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: true }, values),
         },
         Case {
@@ -78,12 +78,15 @@ fn spatial_block(s: &[usize], form: Form, values: &mut Values) -> Problem {
     let &[b, t, n, width, k] = s else { unreachable!("five axes") };
     // A group norm of one or two numbers has no gradient to speak of.
     let (n, c, groups) = (n + 3, 2 * width, 2);
-    let mut inputs = vec![values.variable(&[b, n, t, c]), values.variable(&[n, k]), values.variable(&[k, c, c])];
+    // Sums over many channels stay where gates and differences are well conditioned.
+    let reach = (16.0 / c as f64).min(1.0);
+    let mut inputs = vec![values.variable(&[b, n, t, c]), values.variable(&[n, k])];
+    inputs.push(values.variable_in(&[k, c, c], -reach, reach));
     inputs.extend([values.variable_in(&[c], 0.5, 1.5), values.variable(&[c])]);
     if form.gated {
-        inputs.extend([values.variable(&[2 * c, c]), values.variable(&[2 * c])]);
+        inputs.extend([values.variable_in(&[2 * c, c], -reach, reach), values.variable(&[2 * c])]);
     }
-    inputs.extend([values.variable(&[1, c]), values.variable(&[1])]);
+    inputs.extend([values.variable_in(&[1, c], -reach, reach), values.variable(&[1])]);
     // Bounds that cut some predictions by far and leave the others alone by far.
     let bound = |share: f64, cut: f64, values: &mut Values| {
         let mut input = values.mask(&[n], share);
