@@ -22,7 +22,7 @@ struct Parameters {
 }
 
 @group(0) @binding(0) var<storage, read_write> planes: array<f32>;
-@group(0) @binding(1) var<storage, read_write> shift: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> shift: array<f32>;
 @group(0) @binding(2) var<storage, read_write> w_in: array<f32>;
 @group(0) @binding(3) var<storage, read_write> norm1_gamma: array<f32>;
 @group(0) @binding(4) var<storage, read_write> norm1_beta: array<f32>;
@@ -49,25 +49,14 @@ const LOWEST = -1e30;
 
 // Sizes in vec4s.
 struct Sizes {
-    // Channels, features of a head, features of all heads, hidden units.
-    c: u32,
-    dim: u32,
-    w: u32,
-    hidden: u32,
-    // In the scratch memory: matrices [in, out] with their bias in the row behind, the projection of the planes at 0.
-    q: u32,
-    k: u32,
-    value_out: u32,
-    bias_out: u32,
-    up: u32,
-    down: u32,
-    slots: u32,
-    // In the workgroup's memory: the length of a row, a fourth of the rows, and where all but the tokens start.
-    stride: u32,
-    quads: u32,
-    other: u32,
-    sums: u32,
-    stats: u32,
+    // Channels, features of a head, features of all heads, hidden units, a matrix [features, channels].
+    c: u32, dim: u32, w: u32, hidden: u32, matrix: u32,
+    // In the scratch memory: matrices [in, out], most with their bias in the row behind, the projection of the planes at 0;
+    // then two matrices for every part.
+    q: u32, k: u32, value_out: u32, bias_out: u32, up: u32, down: u32, slots: u32,
+    // In the workgroup's memory: the length of a row, a fourth of the rows of a block, the blocks, an array of tokens, the
+    // start of what invocations exchange and of the keys' maxima, sums and factors.
+    stride: u32, quads: u32, blocks: u32, array_: u32, shown: u32, stats: u32,
 }
 
 var<workgroup> room: array<vec4<f32>, ROOM>;
@@ -77,27 +66,32 @@ var<private> s: Sizes;
 var<private> row: u32;
 var<private> column: u32;
 var<private> active_: bool;
+// 1 where the tile's channels are no padding.
+var<private> real: vec4<f32>;
+// Where the part's matrices start.
+var<private> slot: u32;
 
-fn sizes(workgroup_size: u32) {
+fn sizes(invocations: u32) {
     s.c = (p.channels + 3u) / 4u;
     s.dim = (p.channels / p.heads + 3u) / 4u;
     s.w = p.heads * s.dim;
     s.hidden = (p.hidden + 3u) / 4u;
+    s.matrix = 4u * s.w * s.c;
     s.q = p.inputs * s.c;
-    s.k = s.q + (4u * s.c + 1u) * s.w;
-    s.value_out = s.k + (4u * s.c + 1u) * s.w;
+    s.k = s.q + s.matrix + s.w;
+    s.value_out = s.k + s.matrix + s.w;
     s.bias_out = s.value_out + p.heads * (4u * s.c + 1u) * s.c;
     s.up = s.bias_out + s.c;
     s.down = s.up + (4u * s.c + 1u) * s.hidden;
     s.slots = s.down + (4u * s.hidden + 1u) * s.c;
     s.stride = s.w | 1u;
     let all = (p.frames + 3u) / 4u;
-    let most = min((ROOM - 3u * s.w) / (9u * s.stride), workgroup_size / s.w);
-    let blocks = (all + most - 1u) / most;
-    s.quads = (all + blocks - 1u) / blocks;
-    s.other = 4u * s.quads * s.stride;
-    s.sums = 2u * s.other;
-    s.stats = s.sums + s.quads * s.stride;
+    let most = min((ROOM - 3u * s.w) / (9u * s.stride), invocations / s.w);
+    s.blocks = (all + most - 1u) / most;
+    s.quads = (all + s.blocks - 1u) / s.blocks;
+    s.array_ = 4u * s.quads * s.stride;
+    s.shown = 2u * s.array_;
+    s.stats = s.shown + s.quads * s.stride;
 }
 
 @compute @workgroup_size(32)
@@ -115,172 +109,145 @@ fn temporal_block_128(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_in
     windows(group.x, lane, 128u);
 }
 
-fn windows(part: u32, lane: u32, workgroup_size: u32) {
+fn windows(part: u32, lane: u32, invocations: u32) {
     if part >= p.parts {
         return;
     }
-    sizes(workgroup_size);
+    sizes(invocations);
     row = lane / s.w;
     column = lane % s.w;
     active_ = row < s.quads;
-    let gathered = p.scratch / 4u + s.slots + part * 8u * s.w * s.c;
-    let context = gathered + 4u * s.w * s.c;
+    real = vec4<f32>(4u * column + vec4(0u, 1u, 2u, 3u) < vec4(p.channels));
+    slot = p.scratch / 4u + s.slots + part * 2u * s.matrix;
     for (var window = part; window < p.batch * p.nodes; window += p.parts) {
         var x = mat4x4<f32>();
-        for (var first = 0u; first < p.frames; first += 4u * s.quads) {
-            x = load(window, first);
-            normalize(x);
-            gather(first, gathered, lane, workgroup_size);
-        }
-        mix(gathered, context, lane, workgroup_size);
-        for (var first = 0u; first < p.frames; first += 4u * s.quads) {
-            if 4u * s.quads < p.frames {
-                x = load(window, first);
+        for (var step = 0u; step < 2u * s.blocks; step++) {
+            // A window of one block stays where it is.
+            if step < s.blocks || s.blocks > 1u {
+                x = load(window / p.nodes, window % p.nodes, step % s.blocks);
                 normalize(x);
             }
-            x = attend(x, context);
-            normalize(x);
-            x = feed_forward(x);
-            store(window, first, x);
+            if step < s.blocks {
+                gather(step, key_logits(step), lane, invocations);
+            } else {
+                x = feed_forward(attended(x, queries()));
+                store(window, step - s.blocks, x);
+            }
+            if step + 1u == s.blocks {
+                mix(lane, invocations);
+            }
         }
     }
 }
 
-// x0 of the tile, 0 past the last frame.
-fn load(window: u32, first: u32) -> mat4x4<f32> {
+// Frame i of the tile in a block.
+fn frame(block: u32, i: u32) -> u32 {
+    return (4u * block + i) * s.quads + row;
+}
+
+// x0 of the tile, 0 past the last frame and channel.
+fn load(b: u32, n: u32, block: u32) -> mat4x4<f32> {
     return mat4x4(
-        load_token(window, first + row),
-        load_token(window, first + row + s.quads),
-        load_token(window, first + row + 2u * s.quads),
-        load_token(window, first + row + 3u * s.quads),
+        load_token(b, n, frame(block, 0u)),
+        load_token(b, n, frame(block, 1u)),
+        load_token(b, n, frame(block, 2u)),
+        load_token(b, n, frame(block, 3u)),
     );
 }
 
-fn load_token(window: u32, frame: u32) -> vec4<f32> {
-    if !active_ || frame >= p.frames || column >= s.c {
+fn load_token(b: u32, n: u32, t: u32) -> vec4<f32> {
+    if t >= p.frames || column >= s.c {
         return vec4(0.0);
     }
-    let b = window / p.nodes;
-    var sum = shift_of(p.shift + (b * p.frames + frame) * p.channels + 4u * column);
+    let at = p.shift + (b * p.frames + t) * p.channels + 4u * column;
+    let last = p.channels - 1u - 4u * column;
+    var sum = real * vec4(shift[at], shift[at + min(1u, last)], shift[at + min(2u, last)], shift[at + min(3u, last)]);
     for (var f = 0u; f < p.inputs; f++) {
-        let at = ((f * p.batch + b) * p.frames + frame) * p.nodes + window % p.nodes;
-        sum = fma(vec4(planes[p.planes + at]), scratch[p.scratch / 4u + f * s.c + column], sum);
+        sum = fma(vec4(planes[p.planes + plane(f, b, t, n)]), scratch[p.scratch / 4u + f * s.c + column], sum);
     }
     return sum;
 }
 
-fn shift_of(at: u32) -> vec4<f32> {
-    if p.channels % 4u == 0u {
-        return shift[at / 4u];
-    }
-    var four = vec4(0.0);
-    for (var k = 0u; k < min(4u, p.channels - 4u * column); k++) {
-        four[k] = shift[(at + k) / 4u][(at + k) % 4u];
-    }
-    return four;
+fn plane(f: u32, b: u32, t: u32, n: u32) -> u32 {
+    return ((f * p.batch + b) * p.frames + t) * p.nodes + n;
 }
 
-// Layer norm of the tiles into the first array.
+// Layer norm of the tiles into array 0.
 fn normalize(x: mat4x4<f32>) {
-    let mean = across(0u, s.c, vec4(1.0) * x) / f32(p.channels);
-    let real = vec4<f32>(4u * column + vec4(0u, 1u, 2u, 3u) < vec4(p.channels));
-    let y = mat4x4((x[0] - mean.x) * real, (x[1] - mean.y) * real, (x[2] - mean.z) * real, (x[3] - mean.w) * real);
-    let squares = vec4(dot(y[0], y[0]), dot(y[1], y[1]), dot(y[2], y[2]), dot(y[3], y[3]));
-    put(0u, scaled(y, 1.0 / sqrt(across(0u, s.c, squares) / f32(p.channels) + p.eps)));
+    let y = times(x - by_rows(across(0u, s.c, vec4(1.0) * x) / f32(p.channels)), by_columns(real));
+    let rstd = 1.0 / sqrt(across(0u, s.c, dots(y, y)) / f32(p.channels) + p.eps);
+    put(0u, times(y, by_rows(rstd)));
     workgroupBarrier();
 }
 
-// Adds the block's product of the keys' softmax over frames with its tokens to `gathered`.
-fn gather(first: u32, gathered: u32, lane: u32, workgroup_size: u32) {
-    var keys = mat4x4(vec4(LOWEST), vec4(LOWEST), vec4(LOWEST), vec4(LOWEST));
+// The logits of the keys, the lowest past the last frame.
+fn key_logits(block: u32) -> mat4x4<f32> {
+    let low = vec4(LOWEST);
+    var keys = by_columns(low);
     if active_ {
         keys = product(0u, s.c, p.scratch / 4u + s.k + column, s.w, true);
     }
-    keys = mat4x4(
-        logits(first, 0u, keys[0]),
-        logits(first, 1u, keys[1]),
-        logits(first, 2u, keys[2]),
-        logits(first, 3u, keys[3]),
-    );
-    exchange(max(max(keys[0], keys[1]), max(keys[2], keys[3])));
+    keys[0] = select(low, keys[0], frame(block, 0u) < p.frames);
+    keys[1] = select(low, keys[1], frame(block, 1u) < p.frames);
+    keys[2] = select(low, keys[2], frame(block, 2u) < p.frames);
+    keys[3] = select(low, keys[3], frame(block, 3u) < p.frames);
+    return keys;
+}
+
+// Adds the block's product of the keys' softmax over frames with its tokens to the gathered.
+fn gather(block: u32, logits: mat4x4<f32>, lane: u32, invocations: u32) {
+    exchange(max(max(logits[0], logits[1]), max(logits[2], logits[3])));
     var before = vec4(LOWEST);
-    if first > 0u && active_ {
+    if block > 0u {
         before = room[s.stats + column];
     }
     var top = before;
     for (var i = 0u; active_ && i < s.quads; i++) {
-        top = max(top, room[s.sums + i * s.stride + column]);
+        top = max(top, room[s.shown + i * s.stride + column]);
     }
-    keys = mat4x4(exp(keys[0] - top), exp(keys[1] - top), exp(keys[2] - top), exp(keys[3] - top));
-    put(s.other, keys);
+    let keys = exponential(logits - by_columns(top));
+    put(s.array_, keys);
     exchange((keys[0] + keys[1]) + (keys[2] + keys[3]));
     if row == 0u {
         let factor = exp(before - top);
-        var sum = vec4(0.0);
-        if first > 0u {
-            sum = factor * room[s.stats + s.w + column];
-        }
+        var sum = select(vec4(0.0), factor * room[s.stats + s.w + column], block > 0u);
         for (var i = 0u; i < s.quads; i++) {
-            sum += room[s.sums + i * s.stride + column];
+            sum += room[s.shown + i * s.stride + column];
         }
         room[s.stats + column] = top;
         room[s.stats + s.w + column] = sum;
         room[s.stats + 2u * s.w + column] = factor;
     }
     workgroupBarrier();
-    let last = first + 4u * s.quads >= p.frames;
-    for (var tile = lane; tile < s.w * s.c; tile += workgroup_size) {
-        let feature = tile / s.c;
-        let at = gathered + 4u * feature * s.c + tile % s.c;
-        var sum = outer(s.other + feature, tile % s.c);
-        if first > 0u {
-            let old = mat4x4(scratch[at], scratch[at + s.c], scratch[at + 2u * s.c], scratch[at + 3u * s.c]);
-            sum += scaled(old, room[s.stats + 2u * s.w + feature]);
+    for (var i = lane; i < s.w * s.c; i += invocations) {
+        let feature = i / s.c;
+        let at = slot + 4u * feature * s.c + i % s.c;
+        var sum = outer(s.array_ + feature, i % s.c);
+        if block > 0u {
+            sum += times(fours(at, s.c), by_rows(room[s.stats + 2u * s.w + feature]));
         }
-        if last {
-            sum = scaled(sum, 1.0 / room[s.stats + s.w + feature]);
+        if block + 1u == s.blocks {
+            sum = times(sum, by_rows(1.0 / room[s.stats + s.w + feature]));
         }
-        scratch[at] = sum[0];
-        scratch[at + s.c] = sum[1];
-        scratch[at + 2u * s.c] = sum[2];
-        scratch[at + 3u * s.c] = sum[3];
+        write(at, s.c, sum);
     }
     storageBarrier();
-    workgroupBarrier();
 }
 
-// The logits of a frame, the lowest past the last one.
-fn logits(first: u32, i: u32, value: vec4<f32>) -> vec4<f32> {
-    return select(vec4(LOWEST), value, first + row + i * s.quads < p.frames);
-}
-
-// context = gathered times W_vo, head by head.
-fn mix(gathered: u32, context: u32, lane: u32, workgroup_size: u32) {
-    for (var tile = lane; tile < s.w * s.c; tile += workgroup_size) {
-        let feature = tile / s.c;
-        let source = gathered + 4u * feature * s.c;
-        let to = context + 4u * feature * s.c + tile % s.c;
-        let weight = p.scratch / 4u + s.value_out + feature / s.dim * (4u * s.c + 1u) * s.c + tile % s.c;
-        let bias = scratch[weight + 4u * s.c * s.c];
-        var sum = mat4x4(bias, bias, bias, bias);
-        for (var k = 0u; k < s.c; k++) {
-            let w = weights(weight + 4u * k * s.c, s.c);
-            sum[0] = add_product(w, scratch[source + k], sum[0]);
-            sum[1] = add_product(w, scratch[source + s.c + k], sum[1]);
-            sum[2] = add_product(w, scratch[source + 2u * s.c + k], sum[2]);
-            sum[3] = add_product(w, scratch[source + 3u * s.c + k], sum[3]);
-        }
-        scratch[to] = sum[0];
-        scratch[to + s.c] = sum[1];
-        scratch[to + 2u * s.c] = sum[2];
-        scratch[to + 3u * s.c] = sum[3];
+// The context, gathered times W_vo head by head.
+fn mix(lane: u32, invocations: u32) {
+    for (var i = lane; i < s.w * s.c; i += invocations) {
+        let feature = i / s.c;
+        let weight = p.scratch / 4u + s.value_out + feature / s.dim * (4u * s.c + 1u) * s.c + i % s.c;
+        let bias = by_columns(scratch[weight + 4u * s.c * s.c]);
+        let context = bias + stored_product(slot + 4u * feature * s.c, weight);
+        write(slot + s.matrix + 4u * feature * s.c + i % s.c, s.c, context);
     }
     storageBarrier();
-    workgroupBarrier();
 }
 
-// x1 from x0: queries' softmax over the features of their head times the context.
-fn attend(x: mat4x4<f32>, context: u32) -> mat4x4<f32> {
+// The queries' softmax over the features of their head.
+fn queries() -> mat4x4<f32> {
     var q = mat4x4<f32>();
     if active_ {
         q = product(0u, s.c, p.scratch / 4u + s.q + column, s.w, true);
@@ -289,53 +256,58 @@ fn attend(x: mat4x4<f32>, context: u32) -> mat4x4<f32> {
     exchange(vec4(highest(q[0]), highest(q[1]), highest(q[2]), highest(q[3])));
     var top = vec4(LOWEST);
     for (var k = 0u; active_ && k < s.dim; k++) {
-        top = max(top, room[s.sums + row * s.stride + head + k]);
+        top = max(top, room[s.shown + row * s.stride + head + k]);
     }
-    q = mat4x4(exp(q[0] - top.x), exp(q[1] - top.y), exp(q[2] - top.z), exp(q[3] - top.w));
-    put(s.other, scaled(q, 1.0 / across(head, s.dim, vec4(1.0) * q)));
+    q = exponential(q - by_rows(top));
+    return times(q, by_rows(1.0 / across(head, s.dim, vec4(1.0) * q)));
+}
+
+// x1: x0 plus the queries, left in array 1, times the context.
+fn attended(x: mat4x4<f32>, q: mat4x4<f32>) -> mat4x4<f32> {
+    put(s.array_, q);
     workgroupBarrier();
-    var y = x;
-    if active_ && column < s.c {
-        let bias = scratch[p.scratch / 4u + s.bias_out + column];
-        y += mat4x4(bias, bias, bias, bias) + product(s.other, s.w, context + column, s.c, false);
+    if !active_ || column >= s.c {
+        return x;
     }
-    return y;
+    let bias = by_columns(scratch[p.scratch / 4u + s.bias_out + column]);
+    return x + bias + product(s.array_, s.w, slot + s.matrix + column, s.c, false);
 }
 
 // h from x1: some hidden units at a time.
 fn feed_forward(x: mat4x4<f32>) -> mat4x4<f32> {
+    normalize(x);
     var y = x;
+    if column < s.c {
+        y += by_columns(scratch[p.scratch / 4u + s.down + 4u * s.hidden * s.c + column]);
+    }
     for (var first = 0u; first < s.hidden; first += s.w) {
         var u = mat4x4<f32>();
         if active_ && first + column < s.hidden {
             u = product(0u, s.c, p.scratch / 4u + s.up + first + column, s.hidden, true);
         }
-        put(s.other, mat4x4(gelu(u[0]), gelu(u[1]), gelu(u[2]), gelu(u[3])));
+        let share = mat4x4(distribution(u[0]), distribution(u[1]), distribution(u[2]), distribution(u[3]));
+        put(s.array_, times(u, share));
         workgroupBarrier();
         if active_ && column < s.c {
             let down = p.scratch / 4u + s.down + 4u * first * s.c + column;
-            y += product(s.other, min(s.w, s.hidden - first), down, s.c, false);
+            y += product(s.array_, min(s.w, s.hidden - first), down, s.c, false);
         }
         workgroupBarrier();
-    }
-    if column < s.c {
-        let bias = scratch[p.scratch / 4u + s.down + 4u * s.hidden * s.c + column];
-        y += mat4x4(bias, bias, bias, bias);
     }
     return y;
 }
 
-fn store(window: u32, first: u32, x: mat4x4<f32>) {
-    store_token(window, first + row, x[0]);
-    store_token(window, first + row + s.quads, x[1]);
-    store_token(window, first + row + 2u * s.quads, x[2]);
-    store_token(window, first + row + 3u * s.quads, x[3]);
+fn store(window: u32, block: u32, x: mat4x4<f32>) {
+    store_token(window, frame(block, 0u), x[0]);
+    store_token(window, frame(block, 1u), x[1]);
+    store_token(window, frame(block, 2u), x[2]);
+    store_token(window, frame(block, 3u), x[3]);
 }
 
-fn store_token(window: u32, frame: u32, value: vec4<f32>) {
-    if active_ && frame < p.frames {
+fn store_token(window: u32, t: u32, value: vec4<f32>) {
+    if active_ && t < p.frames {
         for (var k = 4u * column; k < min(4u * column + 4u, p.channels); k++) {
-            h[p.h + (window * p.frames + frame) * p.channels + k] = value[k % 4u];
+            h[p.h + (window * p.frames + t) * p.channels + k] = value[k % 4u];
         }
     }
 }
@@ -344,7 +316,7 @@ fn store_token(window: u32, frame: u32, value: vec4<f32>) {
 fn exchange(value: vec4<f32>) {
     workgroupBarrier();
     if active_ {
-        room[s.sums + row * s.stride + column] = value;
+        room[s.shown + row * s.stride + column] = value;
     }
     workgroupBarrier();
 }
@@ -354,7 +326,7 @@ fn across(first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
     exchange(value);
     var sum = vec4(0.0);
     for (var k = 0u; active_ && k < count; k++) {
-        sum += room[s.sums + row * s.stride + first + k];
+        sum += room[s.shown + row * s.stride + first + k];
     }
     return sum;
 }
@@ -363,11 +335,11 @@ fn across(first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
 fn put(array_: u32, x: mat4x4<f32>) {
     if active_ {
         let at = array_ + row * s.stride + column;
-        let step = s.quads * s.stride;
+        let next = s.quads * s.stride;
         room[at] = x[0];
-        room[at + step] = x[1];
-        room[at + 2u * step] = x[2];
-        room[at + 3u * step] = x[3];
+        room[at + next] = x[1];
+        room[at + 2u * next] = x[2];
+        room[at + 3u * next] = x[3];
     }
 }
 
@@ -375,59 +347,85 @@ fn put(array_: u32, x: mat4x4<f32>) {
 fn product(array_: u32, terms: u32, weight: u32, width: u32, biased: bool) -> mat4x4<f32> {
     let at = array_ + row * s.stride;
     let next = s.quads * s.stride;
-    var a = vec4(0.0);
+    var sum = mat4x4<f32>();
     if biased {
-        a = scratch[weight + 4u * terms * width];
+        sum = by_columns(scratch[weight + 4u * terms * width]);
     }
-    var b = a;
-    var c = a;
-    var d = a;
     for (var k = 0u; k < terms; k++) {
-        let w = weights(weight + 4u * k * width, width);
-        a = add_product(w, room[at + k], a);
-        b = add_product(w, room[at + next + k], b);
-        c = add_product(w, room[at + 2u * next + k], c);
-        d = add_product(w, room[at + 3u * next + k], d);
+        let x = mat4x4(room[at + k], room[at + next + k], room[at + 2u * next + k], room[at + 3u * next + k]);
+        sum = add_product(sum, x, fours(weight + 4u * k * width, width));
     }
-    return mat4x4(a, b, c, d);
+    return sum;
 }
 
-// Four columns of the first array, or another, times four of the tokens in the first, over all rows.
-fn outer(left: u32, right: u32) -> mat4x4<f32> {
-    var a = vec4(0.0);
-    var b = a;
-    var c = a;
-    var d = a;
-    for (var i = 0u; i < 4u * s.quads; i++) {
-        let x = room[left + i * s.stride];
-        let y = room[right + i * s.stride];
-        a = fma(vec4(x.x), y, a);
-        b = fma(vec4(x.y), y, b);
-        c = fma(vec4(x.z), y, c);
-        d = fma(vec4(x.w), y, d);
+// Four rows of a matrix [.., c] times another one.
+fn stored_product(at: u32, weight: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var k = 0u; k < s.c; k++) {
+        sum = add_product(sum, fours(at + k, s.c), fours(weight + 4u * k * s.c, s.c));
     }
-    return mat4x4(a, b, c, d);
+    return sum;
 }
 
-fn weights(at: u32, width: u32) -> mat4x4<f32> {
-    return mat4x4(scratch[at], scratch[at + width], scratch[at + 2u * width], scratch[at + 3u * width]);
+fn add_product(sum: mat4x4<f32>, x: mat4x4<f32>, w: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(add_row(sum[0], x[0], w), add_row(sum[1], x[1], w), add_row(sum[2], x[2], w), add_row(sum[3], x[3], w));
 }
 
-fn add_product(w: mat4x4<f32>, x: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
+fn add_row(sum: vec4<f32>, x: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
     return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], sum))));
 }
 
-fn scaled(x: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(x[0] * by.x, x[1] * by.y, x[2] * by.z, x[3] * by.w);
+// Four columns of an array of tokens times four of another, over all rows.
+fn outer(left: u32, right: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var i = 0u; i < s.array_; i += s.stride) {
+        sum = add_outer(sum, room[left + i], room[right + i]);
+    }
+    return sum;
+}
+
+fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(fma(vec4(x.x), y, sum[0]), fma(vec4(x.y), y, sum[1]), fma(vec4(x.z), y, sum[2]), fma(vec4(x.w), y, sum[3]));
+}
+
+fn fours(at: u32, width: u32) -> mat4x4<f32> {
+    return mat4x4(scratch[at], scratch[at + width], scratch[at + 2u * width], scratch[at + 3u * width]);
+}
+
+fn write(at: u32, width: u32, x: mat4x4<f32>) {
+    scratch[at] = x[0];
+    scratch[at + width] = x[1];
+    scratch[at + 2u * width] = x[2];
+    scratch[at + 3u * width] = x[3];
+}
+
+// A number for every row of a tile, and for every column.
+fn by_rows(x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(vec4(x.x), vec4(x.y), vec4(x.z), vec4(x.w));
+}
+
+fn by_columns(x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x, x, x, x);
+}
+
+fn times(x: mat4x4<f32>, y: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(x[0] * y[0], x[1] * y[1], x[2] * y[2], x[3] * y[3]);
+}
+
+fn exponential(x: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(exp(x[0]), exp(x[1]), exp(x[2]), exp(x[3]));
+}
+
+fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
+    return vec4(dot(x[0], y[0]), dot(x[1], y[1]), dot(x[2], y[2]), dot(x[3], y[3]));
 }
 
 fn highest(x: vec4<f32>) -> f32 {
     return max(max(x.x, x.y), max(x.z, x.w));
 }
 
-// x Phi(x), the normal distribution function by Mills' ratio: see `unary.wgsl`.
-fn gelu(x: vec4<f32>) -> vec4<f32> {
-    let density = 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
+// Phi(x), the normal distribution function by Mills' ratio: see `unary.wgsl`.
+fn distribution(x: vec4<f32>) -> vec4<f32> {
     let m = min(abs(x), vec4(6.0)) - 1.5;
     var ratio = fma(m, vec4(-7.9097356e-7), vec4(6.2724853e-6));
     ratio = fma(m, ratio, vec4(-2.0523585e-5));
@@ -440,8 +438,12 @@ fn gelu(x: vec4<f32>) -> vec4<f32> {
     ratio = fma(m, ratio, vec4(0.088203795));
     ratio = fma(m, ratio, vec4(-0.22627664));
     ratio = fma(m, ratio, vec4(0.5158155));
-    let tail = density * ratio;
-    return x * select(tail, 1.0 - tail, x > vec4(0.0));
+    let tail = density(x) * ratio;
+    return select(tail, 1.0 - tail, x > vec4(0.0));
+}
+
+fn density(x: vec4<f32>) -> vec4<f32> {
+    return 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
 }
 
 // The weights. A launch has too few numbers of each to be folded into rows of workgroups.

@@ -24,7 +24,7 @@ struct Parameters {
 }
 
 @group(0) @binding(0) var<storage, read_write> planes: array<f32>;
-@group(0) @binding(1) var<storage, read_write> shift: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> shift: array<f32>;
 @group(0) @binding(2) var<storage, read_write> w_in: array<f32>;
 @group(0) @binding(3) var<storage, read_write> norm1_gamma: array<f32>;
 @group(0) @binding(4) var<storage, read_write> norm1_beta: array<f32>;
@@ -81,8 +81,8 @@ struct Sizes {
     sum_q: u32, sum_k: u32, sum_bias_q: u32, sum_value_out: u32, sum_bias_value_out: u32, sum_bias_out: u32,
     sum_up: u32, sum_bias_up: u32, sum_down: u32, sum_bias_down: u32, sums: u32,
     // In the workgroup's memory: the length of a row, a fourth of the rows of a block, the blocks, a token array; and the
-    // start of what invocations exchange and of the keys' maxima, sums and factors.
-    stride: u32, quads: u32, blocks: u32, array_: u32, shown: u32, stats: u32,
+    // starts of what invocations show each other and of the keys' maxima, sums and factors.
+    stride: u32, quads: u32, blocks: u32, array_: u32, shown: u32, other: u32, stats: u32,
 }
 
 var<workgroup> room: array<vec4<f32>, ROOM>;
@@ -93,9 +93,12 @@ var<private> lane: u32;
 var<private> row: u32;
 var<private> column: u32;
 var<private> active_: bool;
-// Where the part's matrices and sums start.
+// 1 where the tile's channels are no padding.
+var<private> real: vec4<f32>;
+// Where the part's matrices and sums start, and the task's gradient of the shift.
 var<private> slot: u32;
 var<private> part_sums: u32;
+var<private> shifts: u32;
 
 fn sizes() {
     s.c = (p.channels + 3u) / 4u;
@@ -129,12 +132,13 @@ fn sizes() {
     s.shifts = s.values + (4u * s.c + 1u) * s.c;
     s.stride = s.w | 1u;
     let all = max((p.frames + 3u) / 4u, 1u);
-    let most = min((ROOM - 3u * s.w) / (13u * s.stride), SIZE / s.w);
+    let most = min((ROOM - 3u * s.w) / (14u * s.stride), SIZE / s.w);
     s.blocks = (all + most - 1u) / most;
     s.quads = (all + s.blocks - 1u) / s.blocks;
     s.array_ = 4u * s.quads * s.stride;
     s.shown = 3u * s.array_;
-    s.stats = s.shown + s.quads * s.stride;
+    s.other = s.shown + s.quads * s.stride;
+    s.stats = s.other + s.quads * s.stride;
     s.slots = s.shifts + tasks() * p.frames * s.c;
     s.slot = 6u * s.matrix + s.w + 8u * s.quads * s.blocks * s.w + s.sums;
 }
@@ -145,59 +149,68 @@ fn tasks() -> u32 {
 }
 
 @compute @workgroup_size(SIZE)
-fn temporal_block_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane_: u32) {
+fn temporal_block_backward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     if group.x >= p.parts {
         return;
     }
     sizes();
-    lane = lane_;
+    lane = index;
     row = lane / s.w;
     column = lane % s.w;
     active_ = row < s.quads;
+    real = vec4<f32>(4u * column + vec4(0u, 1u, 2u, 3u) < vec4(p.channels));
     slot = p.scratch / 4u + s.slots + group.x * s.slot;
     part_sums = slot + s.slot - s.sums;
     for (var i = lane; i < s.sums; i += SIZE) {
         scratch[part_sums + i] = vec4(0.0);
     }
-    all_written();
     let runs = tasks() / max(p.batch, 1u);
     let run = (p.nodes + runs - 1u) / runs;
     for (var task = group.x; task < tasks(); task += p.parts) {
-        let b = task / runs;
-        let start = task % runs * run;
-        let shifts = p.scratch / 4u + s.shifts + task * p.frames * s.c;
+        shifts = p.scratch / 4u + s.shifts + task * p.frames * s.c;
         for (var i = lane; i < p.frames * s.c; i += SIZE) {
             scratch[shifts + i] = vec4(0.0);
         }
-        all_written();
+        storageBarrier();
+        let start = task % runs * run;
         for (var n = start; n < min(start + run, p.nodes); n++) {
-            for (var block = 0u; block < s.blocks; block++) {
-                normalize(load(b, n, block));
-                gather(block);
-            }
-            mix();
-            for (var block = 0u; block < s.blocks; block++) {
-                queries_backward(b, n, block);
-            }
-            all_written();
-            mix_backward();
-            for (var block = 0u; block < s.blocks; block++) {
-                keys_backward(b, n, block, shifts);
-            }
+            window(task / runs, n);
         }
     }
 }
 
-fn all_written() {
-    storageBarrier();
-    workgroupBarrier();
+// Walks a window three times: keys and tokens to their product; back through the feed-forward layer and the queries; back
+// through the keys.
+fn window(b: u32, n: u32) {
+    for (var step = 0u; step < 3u * s.blocks; step++) {
+        let block = step % s.blocks;
+        let x = load(b, n, block);
+        let rstd = normalize(x);
+        if step / s.blocks == 1u {
+            queries_backward(b, n, block, x);
+        } else {
+            let logits = key_logits(block);
+            if step < s.blocks {
+                gather(block, logits);
+            } else {
+                keys_backward(b, n, block, rstd, logits);
+            }
+        }
+        if step + 1u == s.blocks {
+            mix();
+        }
+        if step + 1u == 2u * s.blocks {
+            mix_backward();
+        }
+    }
 }
 
+// Frame i of the tile in a block.
 fn frame(block: u32, i: u32) -> u32 {
     return (4u * block + i) * s.quads + row;
 }
 
-// x0 of the tile, 0 past the last frame.
+// x0 of the tile, 0 past the last frame and channel.
 fn load(b: u32, n: u32, block: u32) -> mat4x4<f32> {
     return mat4x4(
         load_token(b, n, frame(block, 0u)),
@@ -208,10 +221,12 @@ fn load(b: u32, n: u32, block: u32) -> mat4x4<f32> {
 }
 
 fn load_token(b: u32, n: u32, t: u32) -> vec4<f32> {
-    if !active_ || t >= p.frames || column >= s.c {
+    if t >= p.frames || column >= s.c {
         return vec4(0.0);
     }
-    var sum = shift_of(p.shift + (b * p.frames + t) * p.channels + 4u * column);
+    let at = p.shift + (b * p.frames + t) * p.channels + 4u * column;
+    let last = p.channels - 1u - 4u * column;
+    var sum = real * vec4(shift[at], shift[at + min(1u, last)], shift[at + min(2u, last)], shift[at + min(3u, last)]);
     for (var f = 0u; f < p.inputs; f++) {
         sum = fma(vec4(planes[p.planes + plane(f, b, t, n)]), scratch[p.scratch / 4u + f * s.c + column], sum);
     }
@@ -222,67 +237,33 @@ fn plane(f: u32, b: u32, t: u32, n: u32) -> u32 {
     return ((f * p.batch + b) * p.frames + t) * p.nodes + n;
 }
 
-fn shift_of(at: u32) -> vec4<f32> {
-    if p.channels % 4u == 0u {
-        return shift[at / 4u];
-    }
-    var four = vec4(0.0);
-    for (var k = 0u; k < min(4u, p.channels - 4u * column); k++) {
-        four[k] = shift[(at + k) / 4u][(at + k) % 4u];
-    }
-    return four;
-}
-
-fn load_gradient(b: u32, n: u32, t: u32) -> vec4<f32> {
-    var four = vec4(0.0);
-    if active_ && t < p.frames && column < s.c {
-        let at = p.dh + ((b * p.nodes + n) * p.frames + t) * p.channels + 4u * column;
-        for (var k = 0u; k < min(4u, p.channels - 4u * column); k++) {
-            four[k] = dh[at + k];
-        }
-    }
-    return four;
-}
-
 // Layer norm of the tiles into array 0; 1 / the deviation of the tile's frames.
 fn normalize(x: mat4x4<f32>) -> vec4<f32> {
-    let mean = across(0u, s.c, vec4(1.0) * x) / f32(p.channels);
-    let real = vec4<f32>(4u * column + vec4(0u, 1u, 2u, 3u) < vec4(p.channels));
-    let y = mat4x4((x[0] - mean.x) * real, (x[1] - mean.y) * real, (x[2] - mean.z) * real, (x[3] - mean.w) * real);
-    let rstd = 1.0 / sqrt(across(0u, s.c, dots(y, y)) / f32(p.channels) + p.eps);
-    put(0u, scaled(y, rstd));
+    let y = times(x - by_rows(across(s.shown, 0u, s.c, vec4(1.0) * x) / f32(p.channels)), by_columns(real));
+    let rstd = 1.0 / sqrt(across(s.other, 0u, s.c, dots(y, y)) / f32(p.channels) + p.eps);
+    put(0u, times(y, by_rows(rstd)));
     workgroupBarrier();
     return rstd;
 }
 
-// What a gradient of the layer norm in array 0 adds to that of its input.
-fn normalize_backward(rstd: vec4<f32>, d: mat4x4<f32>) -> mat4x4<f32> {
-    let x = tile(0u);
-    let mean = across(0u, s.c, vec4(1.0) * d) / f32(p.channels);
-    let slope = across(0u, s.c, dots(d, x)) / f32(p.channels);
-    let all = mat4x4(vec4(mean.x), vec4(mean.y), vec4(mean.z), vec4(mean.w));
-    return scaled(d - all - scaled(x, slope), rstd);
-}
-
 // The logits of the keys, the lowest past the last frame.
-fn logits(block: u32) -> mat4x4<f32> {
+fn key_logits(block: u32) -> mat4x4<f32> {
     let low = vec4(LOWEST);
-    var keys = mat4x4(low, low, low, low);
+    var keys = by_columns(low);
     if active_ {
         keys = product(0u, s.c, p.scratch / 4u + s.k + column, s.w, true);
     }
-    return mat4x4(
-        select(low, keys[0], frame(block, 0u) < p.frames),
-        select(low, keys[1], frame(block, 1u) < p.frames),
-        select(low, keys[2], frame(block, 2u) < p.frames),
-        select(low, keys[3], frame(block, 3u) < p.frames),
-    );
+    keys[0] = select(low, keys[0], frame(block, 0u) < p.frames);
+    keys[1] = select(low, keys[1], frame(block, 1u) < p.frames);
+    keys[2] = select(low, keys[2], frame(block, 2u) < p.frames);
+    keys[3] = select(low, keys[3], frame(block, 3u) < p.frames);
+    return keys;
 }
 
 // Adds the block's product of the keys' softmax over frames with its tokens to the gathered.
-fn gather(block: u32) {
-    var keys = logits(block);
-    exchange(max(max(keys[0], keys[1]), max(keys[2], keys[3])));
+fn gather(block: u32, logits: mat4x4<f32>) {
+    show(s.shown, max(max(logits[0], logits[1]), max(logits[2], logits[3])));
+    workgroupBarrier();
     var before = vec4(LOWEST);
     if block > 0u {
         before = room[s.stats + column];
@@ -291,13 +272,18 @@ fn gather(block: u32) {
     for (var i = 0u; active_ && i < s.quads; i++) {
         top = max(top, room[s.shown + i * s.stride + column]);
     }
-    keys = mat4x4(exp(keys[0] - top), exp(keys[1] - top), exp(keys[2] - top), exp(keys[3] - top));
+    let keys = exponential(logits - by_columns(top));
     put(s.array_, keys);
-    let sum = down(keys);
+    show(s.other, (keys[0] + keys[1]) + (keys[2] + keys[3]));
+    workgroupBarrier();
     if row == 0u {
         let factor = exp(before - top);
-        room[s.stats + s.w + column] = sum + select(vec4(0.0), factor * room[s.stats + s.w + column], block > 0u);
+        var sum = select(vec4(0.0), factor * room[s.stats + s.w + column], block > 0u);
+        for (var i = 0u; i < s.quads; i++) {
+            sum += room[s.other + i * s.stride + column];
+        }
         room[s.stats + column] = top;
+        room[s.stats + s.w + column] = sum;
         room[s.stats + 2u * s.w + column] = factor;
     }
     workgroupBarrier();
@@ -306,14 +292,14 @@ fn gather(block: u32) {
         let at = slot + 4u * feature * s.c + i % s.c;
         var sum = outer(s.array_ + feature, i % s.c);
         if block > 0u {
-            sum += scaled(fours(at, s.c), room[s.stats + 2u * s.w + feature]);
+            sum += times(fours(at, s.c), by_rows(room[s.stats + 2u * s.w + feature]));
         }
         if block + 1u == s.blocks {
-            sum = scaled(sum, 1.0 / room[s.stats + s.w + feature]);
+            sum = times(sum, by_rows(1.0 / room[s.stats + s.w + feature]));
         }
         write(at, s.c, sum);
     }
-    all_written();
+    storageBarrier();
 }
 
 // The context, gathered times W_vo head by head, in both orientations.
@@ -321,32 +307,24 @@ fn mix() {
     for (var i = lane; i < s.w * s.c; i += SIZE) {
         let feature = i / s.c;
         let weight = p.scratch / 4u + s.value_out + feature / s.dim * (4u * s.c + 1u) * s.c + i % s.c;
-        let bias = scratch[weight + 4u * s.c * s.c];
-        let context = mat4x4(bias, bias, bias, bias) + stored_product(slot + 4u * feature * s.c, weight);
+        let bias = by_columns(scratch[weight + 4u * s.c * s.c]);
+        let context = bias + stored_product(slot + 4u * feature * s.c, weight);
         write(slot + s.matrix + 4u * feature * s.c + i % s.c, s.c, context);
         write(slot + 2u * s.matrix + 4u * (i % s.c) * s.w + feature, s.w, transpose(context));
     }
-    all_written();
+    storageBarrier();
 }
 
-// From dh to the gradients of the context, of x1 and of the queries' logits, the last two kept in the part.
-fn queries_backward(b: u32, n: u32, block: u32) {
-    let x = load(b, n, block);
-    normalize(x);
+// From dh to the gradients of the context, of x1 and of the queries' logits; the part keeps the last two.
+fn queries_backward(b: u32, n: u32, block: u32, x: mat4x4<f32>) {
     let q = queries();
-    put(2u * s.array_, q);
-    workgroupBarrier();
-    var x1 = x;
-    if active_ && column < s.c {
-        let bias = scratch[p.scratch / 4u + s.bias_out + column];
-        x1 += mat4x4(bias, bias, bias, bias) + product(2u * s.array_, s.w, slot + s.matrix + column, s.c, false);
-    }
-    let rstd = normalize(x1);
+    let rstd = normalize(attended(x, q));
     let d = feed_forward_backward(b, n, block);
     let dx = d.dh + normalize_backward(rstd, d.dnorm);
     put(s.array_, dx);
     put(2u * s.array_, q);
-    add_bias(s.sum_bias_out, s.c, down(dx));
+    workgroupBarrier();
+    add_bias(s.sum_bias_out, s.array_, s.c);
     for (var i = lane; i < s.w * s.c; i += SIZE) {
         let at = slot + 3u * s.matrix + 4u * (i / s.c) * s.c + i % s.c;
         var sum = outer(2u * s.array_ + i / s.c, s.array_ + i % s.c);
@@ -359,14 +337,12 @@ fn queries_backward(b: u32, n: u32, block: u32) {
     if active_ {
         dq = product(s.array_, s.c, slot + 2u * s.matrix + column, s.w, false);
     }
-    let sum = across(column / s.dim * s.dim, s.dim, dots(q, dq));
+    let mean = across(s.shown, column / s.dim * s.dim, s.dim, dots(q, dq));
     if active_ {
-        let at = kept(block);
-        write(at, s.w, dx);
-        let slope = mat4x4(q[0] * (dq[0] - sum.x), q[1] * (dq[1] - sum.y), q[2] * (dq[2] - sum.z), q[3] * (dq[3] - sum.w));
-        write(at + 4u * s.w, s.w, slope);
+        write(kept(block), s.w, dx);
+        write(kept(block) + 4u * s.w, s.w, times(q, dq - by_rows(mean)));
     }
-    workgroupBarrier();
+    storageBarrier();
 }
 
 // Where the part keeps a tile of the gradient of x1, and behind it that of the queries' logits.
@@ -381,30 +357,44 @@ fn queries() -> mat4x4<f32> {
         q = product(0u, s.c, p.scratch / 4u + s.q + column, s.w, true);
     }
     let head = column / s.dim * s.dim;
-    exchange(vec4(highest(q[0]), highest(q[1]), highest(q[2]), highest(q[3])));
+    show(s.shown, vec4(highest(q[0]), highest(q[1]), highest(q[2]), highest(q[3])));
+    workgroupBarrier();
     var top = vec4(LOWEST);
     for (var k = 0u; active_ && k < s.dim; k++) {
         top = max(top, room[s.shown + row * s.stride + head + k]);
     }
-    q = mat4x4(exp(q[0] - top.x), exp(q[1] - top.y), exp(q[2] - top.z), exp(q[3] - top.w));
-    return scaled(q, 1.0 / across(head, s.dim, vec4(1.0) * q));
+    q = exponential(q - by_rows(top));
+    return times(q, by_rows(1.0 / across(s.other, head, s.dim, vec4(1.0) * q)));
 }
 
+// x1: x0 plus the queries, left in array 2, times the context.
+fn attended(x: mat4x4<f32>, q: mat4x4<f32>) -> mat4x4<f32> {
+    put(2u * s.array_, q);
+    workgroupBarrier();
+    if !active_ || column >= s.c {
+        return x;
+    }
+    let bias = by_columns(scratch[p.scratch / 4u + s.bias_out + column]);
+    return x + bias + product(2u * s.array_, s.w, slot + s.matrix + column, s.c, false);
+}
+
+// dh, left in array 1, and the gradient of the layer norm in array 0.
 struct Gradients {
     dh: mat4x4<f32>,
     dnorm: mat4x4<f32>,
 }
 
-// dh, left in array 1, and the gradient of the layer norm in array 0.
 fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
+    let window = b * p.nodes + n;
     let d = mat4x4(
-        load_gradient(b, n, frame(block, 0u)),
-        load_gradient(b, n, frame(block, 1u)),
-        load_gradient(b, n, frame(block, 2u)),
-        load_gradient(b, n, frame(block, 3u)),
+        gradient(window, frame(block, 0u)),
+        gradient(window, frame(block, 1u)),
+        gradient(window, frame(block, 2u)),
+        gradient(window, frame(block, 3u)),
     );
     put(s.array_, d);
-    add_bias(s.sum_bias_down, s.c, down(d));
+    workgroupBarrier();
+    add_bias(s.sum_bias_down, s.array_, s.c);
     var dnorm = mat4x4<f32>();
     for (var first = 0u; first < s.hidden; first += s.w) {
         let width = min(s.w, s.hidden - first);
@@ -415,21 +405,17 @@ fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
             du = product(s.array_, s.c, p.scratch / 4u + s.down_turned + first + column, s.hidden, false);
         }
         let share = mat4x4(distribution(u[0]), distribution(u[1]), distribution(u[2]), distribution(u[3]));
-        put(2u * s.array_, mat4x4(u[0] * share[0], u[1] * share[1], u[2] * share[2], u[3] * share[3]));
+        put(2u * s.array_, times(u, share));
         workgroupBarrier();
         for (var i = lane; i < s.c * width; i += SIZE) {
             let at = part_sums + s.sum_down + 4u * (i / width) * s.hidden + first + i % width;
             add(at, s.hidden, outer(s.array_ + i / width, 2u * s.array_ + i % width));
         }
         workgroupBarrier();
-        du = mat4x4(
-            du[0] * slope(u[0], share[0]),
-            du[1] * slope(u[1], share[1]),
-            du[2] * slope(u[2], share[2]),
-            du[3] * slope(u[3], share[3]),
-        );
-        put(2u * s.array_, du);
-        add_bias(s.sum_bias_up + first, width, down(du));
+        let densities = mat4x4(density(u[0]), density(u[1]), density(u[2]), density(u[3]));
+        put(2u * s.array_, times(du, share + times(u, densities)));
+        workgroupBarrier();
+        add_bias(s.sum_bias_up + first, 2u * s.array_, width);
         for (var i = lane; i < width * s.c; i += SIZE) {
             let at = part_sums + s.sum_up + 4u * (first + i / s.c) * s.c + i % s.c;
             add(at, s.c, outer(2u * s.array_ + i / s.c, i % s.c));
@@ -443,6 +429,29 @@ fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
     return Gradients(d, dnorm);
 }
 
+fn gradient(window: u32, t: u32) -> vec4<f32> {
+    if t >= p.frames || column >= s.c {
+        return vec4(0.0);
+    }
+    let at = p.dh + (window * p.frames + t) * p.channels + 4u * column;
+    let last = p.channels - 1u - 4u * column;
+    return real * vec4(dh[at], dh[at + min(1u, last)], dh[at + min(2u, last)], dh[at + min(3u, last)]);
+}
+
+// What a gradient of the layer norm in array 0 adds to that of its input.
+fn normalize_backward(rstd: vec4<f32>, d: mat4x4<f32>) -> mat4x4<f32> {
+    var x = mat4x4<f32>();
+    if active_ {
+        let at = row * s.stride + column;
+        let next = s.quads * s.stride;
+        x = mat4x4(room[at], room[at + next], room[at + 2u * next], room[at + 3u * next]);
+    }
+    show(s.other, dots(d, x));
+    let mean = across(s.shown, 0u, s.c, vec4(1.0) * d) / f32(p.channels);
+    let slope = row_sum(s.other, 0u, s.c) / f32(p.channels);
+    return times(d - by_rows(mean) - times(x, by_rows(slope)), by_rows(rstd));
+}
+
 // From the gradient of the context to that of the gathered, in both orientations, and of W_vo.
 fn mix_backward() {
     let context = slot + 3u * s.matrix;
@@ -454,47 +463,46 @@ fn mix_backward() {
         write(slot + 5u * s.matrix + 4u * (i % s.c) * s.w + feature, s.w, transpose(d));
     }
     for (var i = lane; i < p.heads * s.c * s.c; i += SIZE) {
-        let head = i / (s.c * s.c);
-        let at = part_sums + s.sum_value_out + 4u * (i / s.c) * s.c + i % s.c;
-        let d = context + 4u * head * s.dim * s.c + i % s.c;
-        add(at, s.c, stored_outer(slot + 4u * head * s.dim * s.c + i / s.c % s.c, d));
+        let head = 4u * (i / (s.c * s.c)) * s.dim * s.c;
+        var sum = mat4x4<f32>();
+        for (var k = head; k < head + 4u * s.dim * s.c; k += s.c) {
+            sum = add_outer(sum, scratch[slot + k + i / s.c % s.c], scratch[context + k + i % s.c]);
+        }
+        add(part_sums + s.sum_value_out + 4u * (i / s.c) * s.c + i % s.c, s.c, sum);
     }
     for (var i = lane; i < p.heads * s.c; i += SIZE) {
+        var sum = vec4(0.0);
         for (var k = 0u; k < 4u * s.dim; k++) {
-            scratch[part_sums + s.sum_bias_value_out + i] += scratch[context + (i / s.c * 4u * s.dim + k) * s.c + i % s.c];
+            sum += scratch[context + (i / s.c * 4u * s.dim + k) * s.c + i % s.c];
         }
+        scratch[part_sums + s.sum_bias_value_out + i] += sum;
     }
-    all_written();
+    storageBarrier();
+    // What the softmax over frames subtracts, added as `product` does: of one frame nothing is left.
     for (var i = lane; i < s.w; i += SIZE) {
         var sum = vec4(0.0);
         for (var k = 0u; k < s.c; k++) {
             let at = slot + 4u * i * s.c + k;
-            sum += dots(fours(at, s.c), fours(at + 4u * s.matrix, s.c));
+            let g = transpose(fours(at, s.c));
+            let d = transpose(fours(at + 4u * s.matrix, s.c));
+            sum = fma(g[3], d[3], fma(g[2], d[2], fma(g[1], d[1], fma(g[0], d[0], sum))));
         }
         scratch[slot + 6u * s.matrix + i] = sum;
     }
-    all_written();
+    storageBarrier();
 }
 
-// From the gradients of the gathered, of x1 and of the queries' logits to those of x0, and to all that hang on it.
-fn keys_backward(b: u32, n: u32, block: u32, shifts: u32) {
-    let rstd = normalize(load(b, n, block));
-    var keys = logits(block);
-    var dk = mat4x4<f32>();
-    var dq = mat4x4<f32>();
-    var dx = mat4x4<f32>();
+// From the gradients of the gathered, of x1 and of the queries' logits to that of x0, and to all that hang on it.
+fn keys_backward(b: u32, n: u32, block: u32, rstd: vec4<f32>, logits: mat4x4<f32>) {
+    var keys = mat4x4<f32>();
+    var dk = keys;
+    var dq = keys;
+    var dx = keys;
     if active_ {
-        let top = room[s.stats + column];
-        let share = 1.0 / room[s.stats + s.w + column];
-        keys = mat4x4(
-            exp(keys[0] - top) * share,
-            exp(keys[1] - top) * share,
-            exp(keys[2] - top) * share,
-            exp(keys[3] - top) * share,
-        );
+        keys = exponential(logits - by_columns(room[s.stats + column]));
+        keys = times(keys, by_columns(1.0 / room[s.stats + s.w + column]));
         dk = product(0u, s.c, slot + 5u * s.matrix + column, s.w, false);
-        let sum = scratch[slot + 6u * s.matrix + column];
-        dk = mat4x4(keys[0] * (dk[0] - sum), keys[1] * (dk[1] - sum), keys[2] * (dk[2] - sum), keys[3] * (dk[3] - sum));
+        dk = times(keys, dk - by_columns(scratch[slot + 6u * s.matrix + column]));
         dx = fours(kept(block), s.w);
         dq = fours(kept(block) + 4u * s.w, s.w);
     }
@@ -508,34 +516,30 @@ fn keys_backward(b: u32, n: u32, block: u32, shifts: u32) {
     }
     workgroupBarrier();
     put(2u * s.array_, dk);
+    workgroupBarrier();
     // Keys sum to 1 over the frames whatever their bias is: it has no gradient.
-    add_bias(s.sum_bias_q, s.w, down(dq));
-    for (var i = lane; i < s.w * s.c; i += SIZE) {
-        let at = part_sums + 4u * (i / s.c) * s.c + i % s.c;
-        add(at + s.sum_q, s.c, outer(s.array_ + i / s.c, i % s.c));
-        add(at + s.sum_k, s.c, outer(2u * s.array_ + i / s.c, i % s.c));
+    add_bias(s.sum_bias_q, s.array_, s.w);
+    for (var i = lane; i < 2u * s.w * s.c; i += SIZE) {
+        let array_ = select(s.array_, 2u * s.array_, i >= s.w * s.c);
+        add(part_sums + s.sum_q + 4u * (i / s.c) * s.c + i % s.c, s.c, outer(array_ + i / s.c % s.w, i % s.c));
     }
     if active_ && column < s.c {
         dnorm += product(2u * s.array_, s.w, p.scratch / 4u + s.k_turned + column, s.c, false);
     }
     dx += normalize_backward(rstd, dnorm);
     put(s.array_, dx);
-    if active_ && column < s.c {
-        for (var i = 0u; i < 4u; i++) {
-            if frame(block, i) < p.frames {
-                scratch[shifts + frame(block, i) * s.c + column] += dx[i];
-            }
-        }
-    }
     workgroupBarrier();
     inputs_backward(b, n, block);
     workgroupBarrier();
 }
 
-// Gradients of W_in, and of the planes where wanted, from that of x0 in array 1.
+// Gradients of the shift, of W_in, and of the planes where wanted, from that of x0 in array 1.
 fn inputs_backward(b: u32, n: u32, block: u32) {
     let first = 4u * block * s.quads;
     let count = min(4u * s.quads, p.frames - min(first, p.frames));
+    for (var i = lane; i < count * s.c; i += SIZE) {
+        scratch[shifts + first * s.c + i] += room[s.array_ + i / s.c * s.stride + i % s.c];
+    }
     for (var i = lane; i < p.inputs * s.c; i += SIZE) {
         var sum = scratch[part_sums + i];
         for (var t = 0u; t < count; t++) {
@@ -553,38 +557,40 @@ fn inputs_backward(b: u32, n: u32, block: u32) {
     }
 }
 
-// Adds a sum over the rows, which all invocations of a column know, to the part's.
-fn add_bias(at: u32, width: u32, sum: vec4<f32>) {
-    if row == 0u && column < width {
-        scratch[part_sums + at + column] += sum;
+// Adds the sums over the rows of an array to the part's.
+fn add_bias(at: u32, array_: u32, width: u32) {
+    for (var i = lane; i < width; i += SIZE) {
+        var sum = scratch[part_sums + at + i];
+        for (var k = 0u; k < s.array_; k += s.stride) {
+            sum += room[array_ + k + i];
+        }
+        scratch[part_sums + at + i] = sum;
     }
 }
 
-// Shows every invocation's value to the others.
-fn exchange(value: vec4<f32>) {
-    workgroupBarrier();
+fn add(at: u32, width: u32, x: mat4x4<f32>) {
+    write(at, width, fours(at, width) + x);
+}
+
+// Shows the others a value of every invocation, in one of two places by turns: between two writes to one there must be a
+// barrier behind what reads it.
+fn show(place: u32, value: vec4<f32>) {
     if active_ {
-        room[s.shown + row * s.stride + column] = value;
+        room[place + row * s.stride + column] = value;
     }
-    workgroupBarrier();
 }
 
 // The sum of the row's values of some columns.
-fn across(first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
-    exchange(value);
-    var sum = vec4(0.0);
-    for (var k = 0u; active_ && k < count; k++) {
-        sum += room[s.shown + row * s.stride + first + k];
-    }
-    return sum;
+fn across(place: u32, first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
+    show(place, value);
+    workgroupBarrier();
+    return row_sum(place, first, count);
 }
 
-// The sum of all rows of the column.
-fn down(x: mat4x4<f32>) -> vec4<f32> {
-    exchange((x[0] + x[1]) + (x[2] + x[3]));
+fn row_sum(place: u32, first: u32, count: u32) -> vec4<f32> {
     var sum = vec4(0.0);
-    for (var i = 0u; active_ && i < s.quads; i++) {
-        sum += room[s.shown + i * s.stride + column];
+    for (var k = 0u; active_ && k < count; k++) {
+        sum += room[place + row * s.stride + first + k];
     }
     return sum;
 }
@@ -593,46 +599,44 @@ fn down(x: mat4x4<f32>) -> vec4<f32> {
 fn put(array_: u32, x: mat4x4<f32>) {
     if active_ {
         let at = array_ + row * s.stride + column;
+        let next = s.quads * s.stride;
         room[at] = x[0];
-        room[at + s.quads * s.stride] = x[1];
-        room[at + 2u * s.quads * s.stride] = x[2];
-        room[at + 3u * s.quads * s.stride] = x[3];
+        room[at + next] = x[1];
+        room[at + 2u * next] = x[2];
+        room[at + 3u * next] = x[3];
     }
-}
-
-// Reads it.
-fn tile(array_: u32) -> mat4x4<f32> {
-    if !active_ {
-        return mat4x4<f32>();
-    }
-    let at = array_ + row * s.stride + column;
-    let next = s.quads * s.stride;
-    return mat4x4(room[at], room[at + next], room[at + 2u * next], room[at + 3u * next]);
 }
 
 // The tile's rows of an array of tokens times a matrix from `weight` on, which has `width` columns; its bias lies behind.
 fn product(array_: u32, terms: u32, weight: u32, width: u32, biased: bool) -> mat4x4<f32> {
     let at = array_ + row * s.stride;
     let next = s.quads * s.stride;
-    var a = vec4(0.0);
+    var sum = mat4x4<f32>();
     if biased {
-        a = scratch[weight + 4u * terms * width];
+        sum = by_columns(scratch[weight + 4u * terms * width]);
     }
-    var sum = mat4x4(a, a, a, a);
     for (var k = 0u; k < terms; k++) {
-        let rows = mat4x4(room[at + k], room[at + next + k], room[at + 2u * next + k], room[at + 3u * next + k]);
-        sum = add_product(sum, rows, fours(weight + 4u * k * width, width));
+        let x = mat4x4(room[at + k], room[at + next + k], room[at + 2u * next + k], room[at + 3u * next + k]);
+        sum = add_product(sum, x, fours(weight + 4u * k * width, width));
     }
     return sum;
 }
 
-// Four rows of a stored matrix [.., c] times another one.
+// Four rows of a matrix [.., c] times another one.
 fn stored_product(at: u32, weight: u32) -> mat4x4<f32> {
     var sum = mat4x4<f32>();
     for (var k = 0u; k < s.c; k++) {
         sum = add_product(sum, fours(at + k, s.c), fours(weight + 4u * k * s.c, s.c));
     }
     return sum;
+}
+
+fn add_product(sum: mat4x4<f32>, x: mat4x4<f32>, w: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(add_row(sum[0], x[0], w), add_row(sum[1], x[1], w), add_row(sum[2], x[2], w), add_row(sum[3], x[3], w));
+}
+
+fn add_row(sum: vec4<f32>, x: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
+    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], sum))));
 }
 
 // Four columns of an array of tokens times four of another, over all rows.
@@ -642,23 +646,6 @@ fn outer(left: u32, right: u32) -> mat4x4<f32> {
         sum = add_outer(sum, room[left + i], room[right + i]);
     }
     return sum;
-}
-
-// The same over the features of a head in two matrices of the part.
-fn stored_outer(left: u32, right: u32) -> mat4x4<f32> {
-    var sum = mat4x4<f32>();
-    for (var i = 0u; i < 4u * s.dim * s.c; i += s.c) {
-        sum = add_outer(sum, scratch[left + i], scratch[right + i]);
-    }
-    return sum;
-}
-
-fn add_product(sum: mat4x4<f32>, x: mat4x4<f32>, w: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4(row_times(x[0], w, sum[0]), row_times(x[1], w, sum[1]), row_times(x[2], w, sum[2]), row_times(x[3], w, sum[3]));
-}
-
-fn row_times(x: vec4<f32>, w: mat4x4<f32>, sum: vec4<f32>) -> vec4<f32> {
-    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], sum))));
 }
 
 fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
@@ -676,12 +663,21 @@ fn write(at: u32, width: u32, x: mat4x4<f32>) {
     scratch[at + 3u * width] = x[3];
 }
 
-fn add(at: u32, width: u32, x: mat4x4<f32>) {
-    write(at, width, fours(at, width) + x);
+// A number for every row of a tile, and for every column.
+fn by_rows(x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(vec4(x.x), vec4(x.y), vec4(x.z), vec4(x.w));
 }
 
-fn scaled(x: mat4x4<f32>, by: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(x[0] * by.x, x[1] * by.y, x[2] * by.z, x[3] * by.w);
+fn by_columns(x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x, x, x, x);
+}
+
+fn times(x: mat4x4<f32>, y: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(x[0] * y[0], x[1] * y[1], x[2] * y[2], x[3] * y[3]);
+}
+
+fn exponential(x: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(exp(x[0]), exp(x[1]), exp(x[2]), exp(x[3]));
 }
 
 fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
@@ -692,14 +688,8 @@ fn highest(x: vec4<f32>) -> f32 {
     return max(max(x.x, x.y), max(x.z, x.w));
 }
 
-// The derivative of gelu, from Phi(u).
-fn slope(u: vec4<f32>, share: vec4<f32>) -> vec4<f32> {
-    return fma(u, 0.3989423 * exp(-0.5 * min(u * u, vec4(150.0))), share);
-}
-
 // Phi(x), the normal distribution function by Mills' ratio: see `unary.wgsl`.
 fn distribution(x: vec4<f32>) -> vec4<f32> {
-    let density = 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
     let m = min(abs(x), vec4(6.0)) - 1.5;
     var ratio = fma(m, vec4(-7.9097356e-7), vec4(6.2724853e-6));
     ratio = fma(m, ratio, vec4(-2.0523585e-5));
@@ -712,8 +702,12 @@ fn distribution(x: vec4<f32>) -> vec4<f32> {
     ratio = fma(m, ratio, vec4(0.088203795));
     ratio = fma(m, ratio, vec4(-0.22627664));
     ratio = fma(m, ratio, vec4(0.5158155));
-    let tail = density * ratio;
+    let tail = density(x) * ratio;
     return select(tail, 1.0 - tail, x > vec4(0.0));
+}
+
+fn density(x: vec4<f32>) -> vec4<f32> {
+    return 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
 }
 
 // The weights. A launch has too few numbers of each to be folded into rows of workgroups.

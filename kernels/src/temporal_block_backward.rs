@@ -70,7 +70,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
 /// See `shaders/temporal_block_backward.wgsl`, which lays out the scratch memory in the same way.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     let Fours { c, w, hidden } = Fours::of(p);
-    let rows = match Fours::of(p).block(p.frames.max(1), 64, 13) {
+    let rows = match Fours::of(p).block(p.frames.max(1), 64, 14) {
         Ok((quads, blocks)) => quads * blocks,
         Err(what) => return Dispatches::refused(what),
     };
