@@ -36,7 +36,7 @@ pub static COLUMNS: Kernel<Params> = Kernel {
     name: "columns",
     buffers: &[("x", Access::Read), ("y", Access::Update)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/columns.wgsl"),
         dispatches: |p, _| {
             let elements = p.rows * if p.fill == 1 { p.y_row } else { p.width };
@@ -45,7 +45,7 @@ pub static COLUMNS: Kernel<Params> = Kernel {
                 false => Dispatches::one("columns", elements.div_ceil(256)),
             }
         },
-    }),
+    },
     cost: |p| {
         let [rows, width, y_row, fill] = [p.rows, p.width, p.y_row, p.fill].map(u64::from);
         Cost { flops: 0, bytes: 4 * rows * (2 * width + fill * (y_row - width)) }

@@ -29,13 +29,13 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
     name: "embedding",
     buffers: &[("table", Access::Read), ("index", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/embedding.wgsl"),
         dispatches: |p, _| match p.c.is_multiple_of(4) {
             true => Dispatches::one("embedding_fours", (p.rows * p.c).div_ceil(1024)),
             false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
         },
-    }),
+    },
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -44,7 +44,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
     name: "embedding_backward",
     buffers: &[("index", Access::Read), ("dy", Access::Read), ("dtable", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/embedding_backward.wgsl"),
         dispatches: |p, _| {
             let elements = p.v * p.c;
@@ -57,7 +57,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward_parts", (elements * parts).div_ceil(256))
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
-    }),
+    },
     cost: |p| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }

@@ -26,10 +26,10 @@ pub static GATE: Kernel<Params> = Kernel {
     name: "gate",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/gate.wgsl"),
         dispatches: |p, _| elementwise(p, "gate", "gate_each"),
-    }),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -41,10 +41,10 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     name: "gate_backward",
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/gate_backward.wgsl"),
         dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
-    }),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }

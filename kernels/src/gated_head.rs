@@ -61,7 +61,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ("weight", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/gated_head.wgsl"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/gated_head.wgsl"), dispatches },
     cost,
 };
 

@@ -37,7 +37,7 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
         ("rstd", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/layer_norm.wgsl"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/layer_norm.wgsl"), dispatches },
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }

@@ -91,7 +91,7 @@ pub struct Kernel<P: 'static> {
     /// CPU code.
     pub cpu: Cpu<P>,
     /// GPU code.
-    pub wgsl: Option<Wgsl<P>>,
+    pub wgsl: Wgsl<P>,
     /// Work for given parameters.
     pub cost: fn(&P) -> Cost,
 }

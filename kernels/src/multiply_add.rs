@@ -33,10 +33,10 @@ pub static MULTIPLY_ADD: Kernel<Params> = Kernel {
     name: "multiply_add",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/multiply_add.wgsl"),
         dispatches: |p, _| Dispatches::one("multiply_add", p.len.div_ceil(4096)),
-    }),
+    },
     cost: |p| Cost {
         flops: 2 * u64::from(STEPS) * u64::from(p.rounds) * u64::from(p.len),
         bytes: 8 * u64::from(p.len),

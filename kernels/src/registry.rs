@@ -52,17 +52,13 @@ pub struct Entry {
     /// Bytes of its parameter block.
     pub parameters: usize,
     /// The text of its shader.
-    pub wgsl: Option<&'static str>,
+    pub wgsl: &'static str,
 }
 
 impl<P> Kernel<P> {
     /// The kernel's row in [`ALL`].
     pub const fn entry(&self) -> Entry {
-        let wgsl = match &self.wgsl {
-            Some(wgsl) => Some(wgsl.source),
-            None => None,
-        };
-        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl }
+        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl: self.wgsl.source }
     }
 }
 

@@ -24,14 +24,14 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     name: "sum_squares",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/sum_squares.wgsl"),
         dispatches: |p, limits| {
             let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
             let first = if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" };
             Dispatches::with_scratch(parts, 1).then(first, parts).then("sum_squares", 1)
         },
-    }),
+    },
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

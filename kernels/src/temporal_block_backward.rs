@@ -60,7 +60,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
         ("db_2", Access::Write),
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/temporal_block_backward.wgsl"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/temporal_block_backward.wgsl"), dispatches },
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: forward.bytes }

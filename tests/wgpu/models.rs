@@ -147,25 +147,6 @@ fn stddm_training(device: &Device) -> Result<Training<Stddm>> {
     Ok(Training { model: stddm(device)?, parameters: |model| &mut model.parameters, loss })
 }
 
-/// The kernels that training and sampling STDDM launch.
-pub(super) fn stddm_kernels() -> Vec<&'static str> {
-    launched(|device| {
-        stddm_training(device)?.run(1)?;
-        sample(device).map(drop)
-    })
-}
-
-pub(super) fn forecaster_kernels() -> Vec<&'static str> {
-    launched(|device| forecaster_training(device)?.run(1).map(drop))
-}
-
-fn launched(work: impl FnOnce(&Device) -> Result<()>) -> Vec<&'static str> {
-    let device = Device::cpu();
-    // What fails here fails in the trials that follow.
-    let _ = work(&device);
-    device.profile().iter().map(|launches| launches.kernel).collect()
-}
-
 pub(super) fn train_stddm() -> Outcome {
     agree(stddm_training)
 }

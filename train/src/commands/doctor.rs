@@ -69,21 +69,16 @@ fn describe(index: usize, offer: &Offer) {
     println!("     {subgroups}, {}, {}", has(a.timestamps, "timestamps"), has(a.pipeline_cache, "pipeline cache"));
 }
 
-/// Which kernels would run with subgroup operations on this adapter, which without, and which not at all.
+/// Which kernels would run with subgroup operations on this adapter, and which without.
 fn variants(gpu: &Wgpu) -> Result<()> {
-    let mut names = [const { Vec::new() }; 3];
+    let mut names = [const { Vec::new() }; 2];
     for kernel in ALL {
-        let variant = match kernel.wgsl {
-            None => 2,
-            Some(_) => {
-                let shader = Shader::new(kernel).map_err(Error::Fault)?;
-                let offered = shader.entries.iter().any(|entry| entry.name.ends_with(wgsl::SUBGROUPS));
-                usize::from(!(offered && gpu.adapter().abilities().subgroups.is_some()))
-            }
-        };
+        let shader = Shader::new(kernel).map_err(Error::Fault)?;
+        let offered = shader.entries.iter().any(|entry| entry.name.ends_with(wgsl::SUBGROUPS));
+        let variant = usize::from(!(offered && gpu.adapter().abilities().subgroups.is_some()));
         names[variant].push(kernel.name);
     }
-    for (names, what) in names.iter().zip(["with subgroups", "plain", "without a shader"]) {
+    for (names, what) in names.iter().zip(["with subgroups", "plain"]) {
         if !names.is_empty() {
             println!("  {what}: {}", names.join(", "));
         }

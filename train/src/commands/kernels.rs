@@ -52,8 +52,7 @@ impl Kernels {
 fn print(kernel: &Entry) -> Result<()> {
     let buffers: Vec<String> =
         kernel.buffers.iter().map(|(name, access)| format!("{name}: {}", word(*access))).collect();
-    let devices = if kernel.wgsl.is_some() { "cpu wgpu" } else { "cpu" };
-    println!("{:<28} {devices:<9} {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
+    println!("{:<28} cpu wgpu  {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
     for entry in entries(kernel)? {
         println!(
             "  {:<36} workgroup {:>4}, shared {:>5} B, bindings {:>2}",
@@ -79,19 +78,16 @@ fn described(kernel: &Entry) -> Result<Value> {
     let buffer = |(name, access): &(&str, Access)| json!({ "name": name, "access": word(*access) });
     Ok(json!({
         "kernel": kernel.name,
-        "devices": if kernel.wgsl.is_some() { vec!["cpu", "wgpu"] } else { vec!["cpu"] },
+        "devices": ["cpu", "wgpu"],
         "parameter_bytes": kernel.parameters,
         "buffers": kernel.buffers.iter().map(buffer).collect::<Vec<_>>(),
         "entry_points": entries(kernel)?.into_iter().map(entry).collect::<Vec<_>>(),
     }))
 }
 
-/// What can be dispatched of a kernel's shader, if it has one.
+/// What can be dispatched of a kernel's shader.
 fn entries(kernel: &Entry) -> Result<Vec<EntryPoint>> {
-    match kernel.wgsl {
-        None => Ok(Vec::new()),
-        Some(_) => Ok(Shader::new(kernel).map_err(Error::Fault)?.entries),
-    }
+    Ok(Shader::new(kernel).map_err(Error::Fault)?.entries)
 }
 
 fn word(access: Access) -> &'static str {

@@ -116,10 +116,7 @@ impl Wgpu {
 
     pub(super) fn run<P: Pod>(&self, kernel: &Kernel<P>, parameters: &P, bound: &[Bind<'_>]) -> Result<()> {
         bind::check(kernel.name, kernel.buffers, bound)?;
-        let Some(wgsl) = &kernel.wgsl else {
-            return Err(refused(format!("kernel {} has no shader yet; the cpu has all", kernel.name)));
-        };
-        let dispatches = (wgsl.dispatches)(parameters, &self.limits);
+        let dispatches = (kernel.wgsl.dispatches)(parameters, &self.limits);
         if let Some(what) = dispatches.refused {
             return Err(refused(format!("{}: {what}", kernel.name)));
         }
