@@ -47,7 +47,13 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ("db_out", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/gated_head_backward.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/gated_head_backward.wgsl"),
+            include_str!("../../shaders/gated_head_backward.sums.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }

@@ -67,7 +67,13 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
         ("stats", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/graph_mix.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/graph_mix.wgsl"),
+            include_str!("../../shaders/graph_mix.moments.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);

@@ -38,7 +38,13 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
         ("dpool", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/graph_mix_backward.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/graph_mix_backward.wgsl"),
+            include_str!("../../shaders/graph_mix_backward.weights.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);

@@ -25,7 +25,13 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ("dv", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/linear_attention_backward.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/linear_attention_backward.wgsl"),
+            include_str!("../../shaders/linear_attention_backward.gradients.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (12 * d + 16), bytes: 28 * s * t * heads * d }

@@ -25,7 +25,13 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ("dpool", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/node_linear_backward.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/node_linear_backward.wgsl"),
+            include_str!("../../shaders/node_linear_backward.inputs.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }

@@ -25,7 +25,13 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ("dv", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/softmax_attention_backward.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/softmax_attention_backward.wgsl"),
+            include_str!("../../shaders/softmax_attention_backward.sums.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (10 * d + 10), bytes: 28 * s * t * heads * d }
