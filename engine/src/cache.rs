@@ -14,7 +14,7 @@ pub fn folder() -> Option<PathBuf> {
     base.map(|base| base.join("isobath"))
 }
 
-/// What [`write`] put there, if it is still there and whole.
+/// What [`write()`] put there, if it is still there and whole.
 pub fn read(name: &str) -> Option<Vec<u8>> {
     let mut bytes = std::fs::read(folder()?.join(name)).ok()?;
     let length = bytes.len().checked_sub(SUM)?;

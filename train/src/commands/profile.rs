@@ -113,7 +113,7 @@ impl Part {
             let seconds = l.time.as_secs_f64();
             let (share, rate) = (100.0 * seconds / total, |count: u64| 1e-9 * count as f64 / seconds);
             println!(
-                "{:<28} {:>6} {:>10.3} {:>10.1} {share:>5.1} % {:>8.2} {:>9.2} {:>5.0} %",
+                "{:<28} {:>6} {:>10.3} {:>10.1} {share:>5.1} % {:>8.3} {:>9.3} {:>5.0} %",
                 l.kernel,
                 l.calls,
                 1e3 * seconds,

@@ -121,8 +121,8 @@ impl Commands {
     /// Puts bytes of at most a [`SLOT`] or a [`SMALL`] upload on the ring and says where; submits first when it is full.
     pub(super) fn stage(&mut self, bytes: &[u8]) -> usize {
         let mut start = self.staged.len().next_multiple_of(SLOT);
-        let untimed = self.timestamps.as_ref().is_some_and(Timestamps::full);
-        if untimed || start + bytes.len().max(SLOT) > RING {
+        let full = self.timestamps.as_ref().is_some_and(Timestamps::full);
+        if full || start + bytes.len().max(SLOT) > RING {
             self.submit();
             start = 0;
         }
