@@ -317,11 +317,18 @@ fn mix() {
 
 // From dh to the gradients of the context, of x1 and of the queries' logits; the part keeps the last two.
 fn queries_backward(b: u32, n: u32, block: u32, x: mat4x4<f32>) {
-    let q = queries();
+    var q = queries();
     let rstd = normalize(attended(x, q));
-    let d = feed_forward_backward(b, n, block);
-    let dx = d.dh + normalize_backward(rstd, d.dnorm);
+    // Out of the way of the feed-forward layer.
+    if active_ {
+        write(kept(block) + 4u * s.w, s.w, q);
+    }
+    let dnorm = feed_forward_backward(b, n, block);
+    let dx = tile(s.array_) + normalize_backward(rstd, dnorm);
     put(s.array_, dx);
+    if active_ {
+        q = fours(kept(block) + 4u * s.w, s.w);
+    }
     put(2u * s.array_, q);
     workgroupBarrier();
     add_bias(s.sum_bias_out, s.array_, s.c);
@@ -378,21 +385,15 @@ fn attended(x: mat4x4<f32>, q: mat4x4<f32>) -> mat4x4<f32> {
     return x + bias + product(2u * s.array_, s.w, slot + s.matrix + column, s.c, false);
 }
 
-// dh, left in array 1, and the gradient of the layer norm in array 0.
-struct Gradients {
-    dh: mat4x4<f32>,
-    dnorm: mat4x4<f32>,
-}
-
-fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
+// Gradient of the layer norm in array 0; leaves dh in array 1.
+fn feed_forward_backward(b: u32, n: u32, block: u32) -> mat4x4<f32> {
     let window = b * p.nodes + n;
-    let d = mat4x4(
+    put(s.array_, mat4x4(
         gradient(window, frame(block, 0u)),
         gradient(window, frame(block, 1u)),
         gradient(window, frame(block, 2u)),
         gradient(window, frame(block, 3u)),
-    );
-    put(s.array_, d);
+    ));
     workgroupBarrier();
     add_bias(s.sum_bias_down, s.array_, s.c);
     var dnorm = mat4x4<f32>();
@@ -405,6 +406,8 @@ fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
             du = product(s.array_, s.c, p.scratch / 4u + s.down_turned + first + column, s.hidden, false);
         }
         let share = mat4x4(distribution(u[0]), distribution(u[1]), distribution(u[2]), distribution(u[3]));
+        let densities = mat4x4(density(u[0]), density(u[1]), density(u[2]), density(u[3]));
+        du = times(du, share + times(u, densities));
         put(2u * s.array_, times(u, share));
         workgroupBarrier();
         for (var i = lane; i < s.c * width; i += SIZE) {
@@ -412,8 +415,7 @@ fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
             add(at, s.hidden, outer(s.array_ + i / width, 2u * s.array_ + i % width));
         }
         workgroupBarrier();
-        let densities = mat4x4(density(u[0]), density(u[1]), density(u[2]), density(u[3]));
-        put(2u * s.array_, times(du, share + times(u, densities)));
+        put(2u * s.array_, du);
         workgroupBarrier();
         add_bias(s.sum_bias_up + first, 2u * s.array_, width);
         for (var i = lane; i < width * s.c; i += SIZE) {
@@ -426,7 +428,7 @@ fn feed_forward_backward(b: u32, n: u32, block: u32) -> Gradients {
         }
         workgroupBarrier();
     }
-    return Gradients(d, dnorm);
+    return dnorm;
 }
 
 fn gradient(window: u32, t: u32) -> vec4<f32> {
@@ -440,12 +442,7 @@ fn gradient(window: u32, t: u32) -> vec4<f32> {
 
 // What a gradient of the layer norm in array 0 adds to that of its input.
 fn normalize_backward(rstd: vec4<f32>, d: mat4x4<f32>) -> mat4x4<f32> {
-    var x = mat4x4<f32>();
-    if active_ {
-        let at = row * s.stride + column;
-        let next = s.quads * s.stride;
-        x = mat4x4(room[at], room[at + next], room[at + 2u * next], room[at + 3u * next]);
-    }
+    let x = tile(0u);
     show(s.other, dots(d, x));
     let mean = across(s.shown, 0u, s.c, vec4(1.0) * d) / f32(p.channels);
     let slope = row_sum(s.other, 0u, s.c) / f32(p.channels);
@@ -555,6 +552,13 @@ fn inputs_backward(b: u32, n: u32, block: u32) {
         }
         dplanes[p.dplanes + plane(i / count, b, first + i % count, n)] = sum;
     }
+}
+
+// Reads the tile from an array of tokens.
+fn tile(array_: u32) -> mat4x4<f32> {
+    let at = array_ + select(0u, row * s.stride + column, active_);
+    let next = s.quads * s.stride;
+    return mat4x4(room[at], room[at + next], room[at + 2u * next], room[at + 3u * next]);
 }
 
 // Adds the sums over the rows of an array to the part's.
