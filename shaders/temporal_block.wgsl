@@ -4,7 +4,7 @@
 //          two matrices [w, c] a part
 // launch   three packs of the weights, one invocation a number; then `parts` workgroups of 32, 64 or 128, each with
 //          every parts-th window
-// shared   16 KiB: two arrays of the tokens of a block of frames, and one of sums; some 90 registers
+// shared   16 KiB: two arrays of the tokens of a block of frames, and one of what invocations show each other
 // plan     an invocation owns 4 frames by 4 channels of the window: they stay in registers from the planes to h. What
 //          products read lies in shared rows of an odd number of vec4s (no bank conflicts), weights come as vec4s from
 //          the cache: 8 loads for 64 multiply-adds. Norms and softmaxes exchange one vec4 an invocation. A window that

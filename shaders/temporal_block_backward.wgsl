@@ -4,7 +4,7 @@
 //          the shift's gradient of every task, and for each part the matrices of a window and its sums
 // launch   four packs of the weights, one invocation a number; `parts` workgroups of 64, each with a run of nodes of one
 //          sample or with several samples; sums of the parts, then gradients from them, one invocation a number
-// shared   16 KiB: three arrays of the tokens of a block of frames, and one of sums; some 120 registers
+// shared   16 KiB: three arrays of the tokens of a block of frames, and two of what invocations show each other
 // plan     as in the forward, an invocation owns 4 frames by 4 channels. A window is walked three times in blocks of
 //          frames: keys and tokens to their [w, c] product; back through the feed-forward layer and the queries; back
 //          through the keys. Sums over tokens are tiles of 4 by 4 that always the same invocation adds to the part's sums.

@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Case> {
         Case {
             name: "temporal_block_heads",
             axes: &[("batch", 2), ("frames", 13), ("nodes", 19), ("planes", 2), ("dim", 11), ("hidden", 11)],
-            large: &[1, 31, 67, 3, 17, 37],
+            large: &[1, 61, 67, 3, 17, 37],
             problem: |s, values| temporal_block(s, 2, values),
         },
         Case {
