@@ -52,8 +52,15 @@ pub static GEMM: Kernel<Params> = Kernel {
 /// Side of the tile of c that a workgroup computes.
 const TILE: u32 = 64;
 
+/// Elements of c and terms up to which tiles would leave most of a GPU idle.
+const SMALL: (u32, u32) = (4096, 256);
+
 /// Several parts of the terms where there are too few tiles for a whole GPU.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let elements = p.batch * p.m * p.n;
+    if elements <= SMALL.0 && p.k <= SMALL.1 {
+        return Dispatches::one("gemm_small", elements.div_ceil(64));
+    }
     let tiles = p.batch * p.m.div_ceil(TILE) * p.n.div_ceil(TILE);
     let parts = (p.k / 256).clamp(1, 256u32.div_ceil(tiles.max(1)));
     match (parts, p.n.is_multiple_of(4)) {

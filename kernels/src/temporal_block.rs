@@ -74,7 +74,13 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
         ("h", Access::Write),
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/temporal_block.wgsl"), dispatches },
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/temporal_block.wgsl"),
+            include_str!("../../shaders/temporal_block.weights.wgsl")
+        ),
+        dispatches,
+    },
     cost,
 };
 

@@ -60,14 +60,18 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
         ("db_2", Access::Write),
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/temporal_block_backward.wgsl"), dispatches },
-    cost: |p| {
-        let forward = forward_cost(p);
-        Cost { flops: 3 * forward.flops, bytes: forward.bytes }
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/temporal_block_backward.wgsl"),
+            include_str!("../../shaders/temporal_block_backward.tiles.wgsl"),
+            include_str!("../../shaders/temporal_block_backward.weights.wgsl")
+        ),
+        dispatches,
     },
+    cost: |p| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
 };
 
-/// See `shaders/temporal_block_backward.wgsl`, which lays out the scratch memory in the same way.
+/// As `shaders/temporal_block_backward.wgsl` lays out the scratch memory.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     let Fours { c, w, hidden } = Fours::of(p);
     let rows = match Fours::of(p).block(p.frames.max(1), 64, 14) {
