@@ -275,12 +275,15 @@ fn gated_head_backward(
     for (var node = work.start; node < work.end; node += work.slots) {
         x = normed(work, node + work.slot, norms);
         gate_gradients(work, node + work.slot, lane);
-        expose(work, d_gate);
-        sum_gate = outer(work, lane, sum_gate);
-        let half = way_back(work, 0u, mat4x4<f32>());
-        expose(work, d_tangent);
-        sum_tangent = outer(work, lane, sum_tangent);
-        let value = way_back(work, 1u, half);
+        var value = mat4x4<f32>();
+        for (var half = 0u; half < 2u; half++) { // one code for gate and tangent, as drivers take long to compile it
+            expose(work, d_gate);
+            let sum = outer(work, lane, sum_gate);
+            value = way_back(work, half, value);
+            d_gate = d_tangent;
+            sum_gate = sum_tangent;
+            sum_tangent = sum;
+        }
         store(work, node + work.slot, value);
         take(value);
     }

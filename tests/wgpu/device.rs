@@ -1,6 +1,7 @@
 //! Copies, errors and the budget.
 
 use crate::adapter;
+use crate::models::counters;
 use isobath_engine::device::wgpu::adapters;
 use isobath_engine::{DType, Device, Tensor, ops};
 use isobath_tests::checks::Outcome;
@@ -42,13 +43,18 @@ pub(super) fn errors(device: &Device) -> Outcome {
     Ok(())
 }
 
-/// The budget limits what is asked of the driver, not only what tensors take of it.
+/// The budget limits what is asked of the driver, not only what tensors take of it; the slab reports just that.
 pub(super) fn budget() -> Outcome {
     let limit = 1 << 20;
     let device = Device::wgpu_with(&adapter(), Some(limit), false).map_err(|e| e.to_string())?;
+    let before = counters(&device).buffer_bytes;
     let held = Tensor::zeros(&device, [1 << 17], DType::F32).map_err(|e| e.to_string())?;
     let refused = Tensor::zeros(&device, [1 << 18], DType::F32).err().map(|e| e.to_string()).unwrap_or_default();
     let reserved = device.usage().reserved;
+    let asked = counters(&device).buffer_bytes - before;
+    if asked != reserved as u64 {
+        return Err(format!("{asked} bytes were asked of the driver, {reserved} are reported"));
+    }
     if reserved > limit || !refused.starts_with("out of memory: [262144] needs 1048576 bytes") {
         return Err(format!("{held:?} within {limit} bytes: {reserved} reserved, then {refused:?}"));
     }

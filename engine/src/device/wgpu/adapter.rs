@@ -119,23 +119,8 @@ impl Offer {
     /// The adapter's device with all its limits, and its queue.
     pub(super) fn open(&self) -> Result<(wgpu::Device, wgpu::Queue)> {
         let limits = self.adapter.limits();
-        let least = wgpu::Limits::default();
-        for (name, offered, needed) in [
-            ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage, 8),
-            (
-                "max_compute_workgroup_storage_size",
-                limits.max_compute_workgroup_storage_size,
-                least.max_compute_workgroup_storage_size,
-            ),
-            (
-                "max_compute_invocations_per_workgroup",
-                limits.max_compute_invocations_per_workgroup,
-                least.max_compute_invocations_per_workgroup,
-            ),
-        ] {
-            if offered < needed {
-                return Err(refused(format!("{} offers {name} = {offered}, needed is {needed}", self.label())));
-            }
+        if let Some(what) = lacking(&limits) {
+            return Err(refused(format!("{} offers {what}", self.label())));
         }
         let descriptor = wgpu::DeviceDescriptor {
             required_features: self.adapter.features() & WANTED,
@@ -144,5 +129,37 @@ impl Offer {
         };
         let opened = pollster::block_on(self.adapter.request_device(&descriptor));
         opened.map_err(|e| refused(format!("{}: {e}", self.label())))
+    }
+}
+
+/// The first limit that shaders need more of.
+fn lacking(limits: &wgpu::Limits) -> Option<String> {
+    let least = wgpu::Limits::default();
+    let needs = [
+        ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage, 8),
+        (
+            "max_compute_workgroup_storage_size",
+            limits.max_compute_workgroup_storage_size,
+            least.max_compute_workgroup_storage_size,
+        ),
+        (
+            "max_compute_invocations_per_workgroup",
+            limits.max_compute_invocations_per_workgroup,
+            least.max_compute_invocations_per_workgroup,
+        ),
+    ];
+    let (name, offered, needed) = needs.into_iter().find(|(_, offered, needed)| offered < needed)?;
+    Some(format!("{name} = {offered}, needed is {needed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_adapter_lacks_is_named() {
+        assert_eq!(lacking(&wgpu::Limits::default()), None);
+        let small = wgpu::Limits { max_compute_workgroup_storage_size: 8192, ..wgpu::Limits::default() };
+        assert_eq!(lacking(&small).unwrap(), "max_compute_workgroup_storage_size = 8192, needed is 16384");
     }
 }

@@ -186,3 +186,27 @@ fn check_entries(module: &Module, info: &ModuleInfo, kernel: &Entry) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_a_shader_are_named() {
+        let head = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;\n\
+                    struct Parameters { len: u32, x: u32 }\n\
+                    @group(1) @binding(0) var<uniform> p: Parameters;\n";
+        let found = |rest: &str| {
+            let wgsl = Box::leak(format!("{head}{rest}").into_boxed_str());
+            let kernel = Entry { name: "double", buffers: &[("x", Access::Update)], parameters: 4, wgsl };
+            Shader::new(&kernel).err().unwrap_or_default()
+        };
+        let body = "@compute @workgroup_size(64) fn double() { x[p.x] = 2.0 * x[p.x]; }";
+        assert_eq!(found(body), "");
+        let unknown = found(&body.replace("2.0", "two"));
+        assert!(unknown.contains("shaders/double.wgsl:4:") && unknown.contains("two"), "{unknown}");
+        assert!(found(&body.replace("double", "twice")).contains("entry point `twice` must begin with `double`"));
+        let reads = found(&body.replace("x[p.x] = 2.0", "let y = 2.0"));
+        assert_eq!(reads, "shaders/double.wgsl: buffer `x` is declared Update and never written");
+    }
+}
