@@ -2,14 +2,15 @@
 //
 // shapes   op(a) [m, k], op(b) [k, n], c [m, n], bias [n]; stored [k, m] and [n, k] where transposed
 // launch   a workgroup of 64 for a tile of 64 by 64 of c; with several parts each takes a run of k and leaves its sums
-//          in the scratch memory [parts, tiles, 64, 64], which a second stage adds in order, 256 vec4s a workgroup
+//          in the scratch memory [parts, tiles, 64, 64], which a second stage adds in order, 256 vec4s a workgroup.
+//          A product too small for a tile: one invocation for an element of c, 64 a workgroup
 // shared   8 KiB: 16 terms of 64 rows and of 64 columns; some 120 registers
 // plan     an invocation holds 8 by 8 sums as four blocks of 4 by 4, so that neighbours read neighbouring vec4s of the
 //          shared tiles (no bank conflicts): 4 loads for 64 multiply-adds. Blocks of 4 by 4 come by vec4 loads and
 //          are transposed in registers where they are stored the other way. The next blocks are loaded while these are
 //          used.
 // bound    multiply-adds: 55 % of the peak expected on desktop GPUs, memory below k = 64
-// measured 512^3 on Mesa 22.3 llvmpipe, 2 cores of an EPYC (2026-11): 5.5 GFLOP/s by processor time;
+// measured 512^3 on Mesa 22.3 llvmpipe, 2 cores of an EPYC (2026-11): 5.7 GFLOP/s;
 //          not measured on a GPU
 
 struct Parameters {
@@ -30,8 +31,11 @@ struct Parameters {
 }
 
 @group(0) @binding(0) var<storage, read_write> a: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> a_each: array<f32>;
 @group(0) @binding(1) var<storage, read_write> b: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> b_each: array<f32>;
 @group(0) @binding(2) var<storage, read_write> bias: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> bias_each: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> c_each: array<f32>;
 @group(0) @binding(4) var<storage, read_write> scratch: array<vec4<f32>>;
@@ -54,6 +58,36 @@ struct Tile {
     batch: u32,
     row: u32,
     column: u32,
+}
+
+// Few terms of few elements: all of a and b comes from the cache.
+@compute @workgroup_size(64)
+fn gemm_small(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * grid.x + group.x) * 64u + lane;
+    if i >= p.batch * p.m * p.n {
+        return;
+    }
+    let row = i / p.n % p.m;
+    let column = i % p.n;
+    let batch = i / p.n / p.m;
+    let step_a = select(1u, p.m, p.transpose_a == 1u);
+    let step_b = select(p.n, 1u, p.transpose_b == 1u);
+    var at_a = p.a + batch * p.a_stride + select(row * p.k, row, p.transpose_a == 1u);
+    var at_b = p.b + batch * p.b_stride + select(column, column * p.k, p.transpose_b == 1u);
+    var sum = 0.0;
+    for (var k = 0u; k < p.k; k++) {
+        sum = fma(a_each[at_a], b_each[at_b], sum);
+        at_a += step_a;
+        at_b += step_b;
+    }
+    if p.bias != ABSENT {
+        sum += bias_each[p.bias + column];
+    }
+    c_each[p.c + i] = sum;
 }
 
 // Where n is a multiple of four.

@@ -5,6 +5,7 @@
 
 use crate::device::Bind::{In, Out};
 use crate::error::{Error, Result};
+use crate::ops;
 use crate::parameters::Parameters;
 use crate::tape::Gradients;
 use crate::tensor::Tensor;
@@ -51,12 +52,20 @@ impl Default for Adam {
     }
 }
 
-/// What a step found.
+/// What a step found. When one of the two is not finite, the step has changed no parameter and no moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// Euclidean norm of the gradient of all parameters together, before clipping. When it is not finite, the step
-    /// has changed no parameter and no moment.
+    /// The loss before the step, where the gradients are those of one: not after
+    /// [`Tape::backward_from`](crate::Tape::backward_from).
+    pub loss: Option<f64>,
+    /// Euclidean norm of the gradient of all parameters together, before clipping.
     pub gradient_norm: f64,
+}
+
+impl StepReport {
+    fn is_finite(&self) -> bool {
+        self.gradient_norm.is_finite() && self.loss.is_none_or(f64::is_finite)
+    }
 }
 
 impl Adam {
@@ -74,9 +83,9 @@ impl Adam {
         let norm_squared = Tensor::empty(device, [1], parameters.dtype())?;
         let len = gradient.len() as u32;
         device.run(&SUM_SQUARES, &sum_squares::Params { len }, &[In(gradient), Out(&norm_squared)])?;
-        let gradient_norm = norm_squared.item()?.sqrt();
-        if !gradient_norm.is_finite() {
-            return Ok(StepReport { gradient_norm });
+        let report = report(&norm_squared, gradients.loss())?;
+        if !report.is_finite() {
+            return Ok(report);
         }
         let settings = Settings {
             lr: self.lr,
@@ -92,8 +101,17 @@ impl Adam {
         let bound = [Out(values), In(gradient), Out(first), Out(second), In(&norm_squared)];
         device.run(&ADAM, &constants, &bound)?;
         parameters.steps += 1;
-        Ok(StepReport { gradient_norm })
+        Ok(report)
     }
+}
+
+/// Reads the norm and the loss together: a GPU is waited for once.
+fn report(norm_squared: &Tensor, loss: Option<&Tensor>) -> Result<StepReport> {
+    let Some(loss) = loss else {
+        return Ok(StepReport { loss: None, gradient_norm: norm_squared.item()?.sqrt() });
+    };
+    let both = ops::concat(&[norm_squared, &ops::reshape(loss, [1])?], 0)?.to_f64()?;
+    Ok(StepReport { loss: Some(both[1]), gradient_norm: both[0].sqrt() })
 }
 
 /// The sum of all gradients so far, with the last ones added.
@@ -131,7 +149,7 @@ pub fn largest_gradient(parameters: &Parameters) -> Result<(String, f64)> {
 mod tests {
     use super::*;
     use crate::init::Init;
-    use crate::{DType, Device, Tape, ops};
+    use crate::{DType, Device, Tape};
 
     /// Parameters `a` [3, 17] and `b` [3].
     fn model(dtype: DType) -> Parameters {
@@ -191,6 +209,7 @@ mod tests {
                 let report = adam.step(&mut parameters, &gradients).unwrap();
                 let norm = row.iter().map(|g| g * g).sum::<f64>().sqrt();
                 assert!((report.gradient_norm / norm - 1.0).abs() < 1e-12);
+                assert!(report.loss.is_some_and(|loss| loss > 0.0));
             }
             // The constants pass through f32: 2^-24 of an update of 12 steps.
             let far = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -247,5 +266,18 @@ mod tests {
         let largest = row.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
         let of_b = row[51..].iter().any(|g| g.abs() == largest);
         assert_eq!((name.as_str(), value), (if of_b { "b" } else { "a" }, largest));
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_changes_nothing() {
+        let mut parameters = model(DType::F32);
+        parameters.set("a", &[3e38; 51]).unwrap();
+        let before = values(&parameters);
+        let tape = Tape::start().unwrap();
+        let [a, b] = ["a", "b"].map(|name| ops::sum(&parameters.get(name).unwrap()).unwrap());
+        let gradients = tape.backward(&ops::add(&a, &b).unwrap()).unwrap();
+        let report = Adam::default().step(&mut parameters, &gradients).unwrap();
+        assert_eq!((report.loss, report.gradient_norm), (Some(f64::INFINITY), 54f64.sqrt()));
+        assert_eq!((values(&parameters), parameters.steps()), (before, 0));
     }
 }

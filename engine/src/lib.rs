@@ -23,6 +23,7 @@
 //! ```
 
 pub mod adam;
+pub mod cache;
 pub mod checkpoint;
 pub mod device;
 pub mod error;

@@ -149,6 +149,11 @@ impl Slab {
         self.lock().usage
     }
 
+    /// Bytes of the largest block that there can be.
+    pub(crate) fn largest(&self) -> usize {
+        self.lock().store.largest()
+    }
+
     /// Forgets the high-water mark: it starts again from what is in use now.
     pub fn reset_high_water(&self) {
         let mut state = self.lock();

@@ -87,7 +87,7 @@ impl Tape {
             return Err(Error::Tape(format!("the loss must be a scalar, found {}", loss.shape())));
         }
         let one = Tensor::from_f64(loss.device(), loss.shape(), &[1.0], loss.dtype())?;
-        self.backward_from(loss, &one)
+        Ok(Gradients { loss: Some(loss.detach()), ..self.backward_from(loss, &one)? })
     }
 
     /// Ends the record and returns, for every leaf, its Jacobian transposed times `dy`, the gradient of some scalar
@@ -127,7 +127,7 @@ impl Tape {
                 }
             }
         }
-        Ok(Gradients { reached })
+        Ok(Gradients { reached, loss: None })
     }
 }
 
@@ -232,9 +232,15 @@ pub(crate) fn record(op: Box<dyn Op>, inputs: Vec<Option<usize>>, saved: Vec<Ten
 /// The gradients of one backward pass.
 pub struct Gradients {
     reached: HashMap<u64, Tensor>,
+    loss: Option<Tensor>,
 }
 
 impl Gradients {
+    /// The loss whose gradients these are; none after [`Tape::backward_from`].
+    pub(crate) fn loss(&self) -> Option<&Tensor> {
+        self.loss.as_ref()
+    }
+
     /// The gradient of a watched tensor or parameter.
     ///
     /// # Errors

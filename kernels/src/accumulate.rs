@@ -25,14 +25,10 @@ pub static ACCUMULATE: Kernel<Params> = Kernel {
     name: "accumulate",
     buffers: &[("x", Access::Read), ("y", Access::Update)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/accumulate.wgsl"),
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/accumulate.ptx"),
-        dispatches: |p| Dispatches::one("accumulate", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: u64::from(p.len * p.add), bytes: 4 * u64::from(p.len) * (2 + u64::from(p.add)) },
 };
 

@@ -89,14 +89,10 @@ pub static ADAM: Kernel<Params> = Kernel {
         ("norm_squared", Access::Read),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/adam.wgsl"),
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/adam.ptx"),
-        dispatches: |p| Dispatches::one("adam", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
 };
 

@@ -50,8 +50,13 @@ pub static BINARY: Kernel<Params> = Kernel {
     name: "binary",
     buffers: &[("a", Access::Read), ("b", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/binary.wgsl"), dispatches: |p, _| dispatches(p) }),
-    ptx: Some(Ptx { source: include_str!("../ptx/binary.ptx"), dispatches: dispatches }),
+    wgsl: Wgsl {
+        source: include_str!("../../shaders/binary.wgsl"),
+        dispatches: |p, _| match in_fours(p, &p.a) && in_fours(p, &p.b) {
+            true => Dispatches::one("binary", p.len.div_ceil(1024)),
+            false => Dispatches::one("binary_strided", p.len.div_ceil(256)),
+        },
+    },
     cost: |p| {
         let held = |strides: &[u32; AXES]| -> u64 {
             let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);

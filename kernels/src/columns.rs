@@ -36,8 +36,16 @@ pub static COLUMNS: Kernel<Params> = Kernel {
     name: "columns",
     buffers: &[("x", Access::Read), ("y", Access::Update)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/columns.wgsl"), dispatches: |p, _| dispatches(p) }),
-    ptx: Some(Ptx { source: include_str!("../ptx/columns.ptx"), dispatches }),
+    wgsl: Wgsl {
+        source: include_str!("../../shaders/columns.wgsl"),
+        dispatches: |p, _| {
+            let elements = p.rows * if p.fill == 1 { p.y_row } else { p.width };
+            match [p.width, p.x_row, p.x_start, p.y_row, p.y_start].iter().all(|size| size.is_multiple_of(4)) {
+                true => Dispatches::one("columns_fours", elements.div_ceil(1024)),
+                false => Dispatches::one("columns", elements.div_ceil(256)),
+            }
+        },
+    },
     cost: |p| {
         let [rows, width, y_row, fill] = [p.rows, p.width, p.y_row, p.fill].map(u64::from);
         Cost { flops: 0, bytes: 4 * rows * (2 * width + fill * (y_row - width)) }

@@ -35,14 +35,10 @@ pub static Q_SAMPLE: Kernel<QSampleParams> = Kernel {
         ("y", Access::Write),
     ],
     cpu: Cpu { f32: q_sample::<f32>, f64: q_sample::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/q_sample.wgsl"),
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/q_sample.ptx"),
-        dispatches: |p| Dispatches::one("q_sample", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 3 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -65,14 +61,10 @@ pub static POSTERIOR_STEP: Kernel<PosteriorParams> = Kernel {
     name: "posterior_step",
     buffers: &[("x", Access::Read), ("x_hat", Access::Read), ("noise", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: posterior_step::<f32>, f64: posterior_step::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/posterior_step.wgsl"),
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/posterior_step.ptx"),
-        dispatches: |p| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
 

@@ -3,8 +3,8 @@
 //! Shapes: x, dx `[rows, 2c]`, y, dy `[rows, c]`. The backward computes both functions again rather than read them.
 //! Bound by the two exponentials of an element; 12 and 20 bytes an element of y.
 
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::wgsl::{Dispatches, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -26,8 +26,10 @@ pub static GATE: Kernel<Params> = Kernel {
     name: "gate",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx { source: include_str!("../ptx/gate.ptx"), dispatches: |p| dispatches(p, ["gate_fours", "gate"]) }),
+    wgsl: Wgsl {
+        source: include_str!("../../shaders/gate.wgsl"),
+        dispatches: |p, _| elementwise(p, "gate", "gate_each"),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -39,19 +41,18 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     name: "gate_backward",
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/gate_backward.ptx"),
-        dispatches: |p| dispatches(p, ["gate_backward_fours", "gate_backward"]),
-    }),
+    wgsl: Wgsl {
+        source: include_str!("../../shaders/gate_backward.wgsl"),
+        dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }
     },
 };
 
-/// The first entry point where rows are whole fours, else the second.
-fn dispatches(p: &Params, [fours, each]: [&'static str; 2]) -> Dispatches {
+/// One invocation for four elements of y where they lie in one row, else for one.
+fn elementwise(p: &Params, fours: &'static str, each: &'static str) -> Dispatches {
     match p.c.is_multiple_of(4) {
         true => Dispatches::one(fours, (p.rows * p.c).div_ceil(1024)),
         false => Dispatches::one(each, (p.rows * p.c).div_ceil(256)),

@@ -14,6 +14,7 @@
 use crate::gemm_tile::{GemmTile, Start};
 use crate::rows::Rows;
 use crate::temporal_block::{folded_bias, transposed};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -60,8 +61,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ("weight", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl { source: include_str!("../../shaders/gated_head.wgsl"), dispatches },
     cost,
 };
 
@@ -69,6 +69,62 @@ pub(crate) fn cost(p: &Params) -> Cost {
     let tokens = u64::from(p.batch) * u64::from(p.frames) * u64::from(p.nodes);
     let [c, gated] = [p.channels, p.gated].map(u64::from);
     Cost { flops: tokens * (4 * c * c * gated + 2 * c), bytes: 4 * tokens * (c + 1) }
+}
+
+/// Most channels that the shaders' workgroups hold.
+const WIDEST: u32 = 256;
+
+/// How the shaders split a launch into workgroups of 128 invocations, each with four frames by four channels of a node.
+pub(crate) struct Grid {
+    /// Vec4s of the channels.
+    pub(crate) quads: u32,
+    /// Blocks of four frames, of all samples.
+    pub(crate) blocks: u32,
+    /// Runs of nodes.
+    pub(crate) parts: u32,
+}
+
+impl Grid {
+    /// A grid of some `groups` workgroups.
+    pub(crate) fn of(p: &Params, groups: u32) -> Result<Self, Dispatches> {
+        if !(1..=WIDEST).contains(&p.channels) {
+            let what = format!("{} channels, of which its shader takes 1 to {WIDEST}", p.channels);
+            return Err(Dispatches::refused(what));
+        }
+        let quads = p.channels.div_ceil(4);
+        let blocks = p.batch * p.frames.div_ceil(4);
+        // A workgroup has 128 / quads nodes at a time, and four times as many or more in all.
+        let steps = p.nodes.div_ceil(128 / quads);
+        let parts = groups.div_ceil(blocks.max(1)).clamp(1, steps.div_ceil(4).max(1));
+        let run = steps.div_ceil(parts).max(1);
+        Ok(Grid { quads, blocks, parts: steps.div_ceil(run).max(1) })
+    }
+
+    /// Workgroups of the main dispatch.
+    pub(crate) fn groups(&self, p: &Params) -> u32 {
+        if p.nodes == 0 { 0 } else { self.blocks * self.parts }
+    }
+
+    /// Vec4s of the weights with the norm folded in.
+    pub(crate) fn folded(&self) -> u32 {
+        self.quads * (8 * self.quads + 3) + 1
+    }
+
+    /// Scratch memory of so many vec4s.
+    pub(crate) fn dispatches(&self, vec4s: usize) -> Dispatches {
+        Dispatches::with_scratch(self.parts, (4 * vec4s).div_ceil(self.parts as usize))
+    }
+}
+
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let grid = match Grid::of(p, 2048) {
+        Ok(grid) => grid,
+        Err(refused) => return refused,
+    };
+    grid.dispatches(grid.folded() as usize + grid.groups(p) as usize)
+        .then("gated_head_fold", grid.folded().div_ceil(128))
+        .then("gated_head", grid.groups(p))
+        .then("gated_head_loss", 1)
 }
 
 /// The sizes as indices.

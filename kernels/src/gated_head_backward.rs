@@ -8,10 +8,11 @@
 //! see `temporal_block_backward`.
 //! Reads 4 c bytes a token (12 more with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
 
-use crate::gated_head::{Head, Norm, Packed, Params, Sizes, Tile, cost as forward_cost};
+use crate::gated_head::{Grid, Head, Norm, Packed, Params, Sizes, Tile, cost as forward_cost};
 use crate::gemm_tile::{GemmTile, Start, add_product};
 use crate::rows::Rows;
 use crate::temporal_block_backward::unfold;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
 use rayon::prelude::*;
 
@@ -46,13 +47,44 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ("db_out", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/gated_head_backward.wgsl"),
+            include_str!("../../shaders/gated_head_backward.sums.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }
     },
 };
+
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let grid = match Grid::of(p, 1024) {
+        Ok(grid) => grid,
+        Err(refused) => return refused,
+    };
+    let main = match (p.gated, p.channels.is_multiple_of(4)) {
+        (0, true) => "gated_head_backward_plain",
+        (_, true) if p.channels <= 32 => "gated_head_backward",
+        (_, true) => "gated_head_backward_wide",
+        (_, false) => "gated_head_backward_each",
+    };
+    // A pass has 256 blocks of 4 by 4 numbers of either gate's matrix.
+    let passes = if p.gated == 1 { grid.quads.pow(2).div_ceil(256) } else { 1 };
+    // The folded weights and those of the way back, bounds, the sums of all workgroups and of the weights in all.
+    let (folded, back) = (grid.folded() as usize, 8 * grid.quads.pow(2) as usize);
+    let sums = (folded + 8 * grid.quads as usize) * grid.groups(p) as usize;
+    grid.dispatches(folded + back + p.nodes.div_ceil(2) as usize + sums + folded)
+        .then("gated_head_backward_fold", ((folded + back) as u32).div_ceil(128))
+        .then("gated_head_backward_bounds", p.nodes.max(1).div_ceil(128))
+        .then(main, grid.groups(p) * passes)
+        .then("gated_head_backward_total", grid.folded().div_ceil(16))
+        .then("gated_head_backward_sums", p.batch * p.frames * p.groups)
+        .then("gated_head_backward_weights", (2 * p.channels * p.channels + 3 * p.channels + 1).div_ceil(128))
+        .then("gated_head_backward_norm", p.channels)
+}
 
 /// Sums over tokens that the weight gradients are made of.
 struct Sums<T> {

@@ -38,8 +38,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     name: "gemm",
     buffers: &[("a", Access::Read), ("b", Access::Read), ("bias", Access::Read), ("c", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/gemm.wgsl"), dispatches }),
-    ptx: Some(Ptx { source: include_str!("../ptx/gemm.ptx"), dispatches: launches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/gemm.wgsl"), dispatches },
     cost: |p| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };
@@ -53,8 +52,15 @@ pub static GEMM: Kernel<Params> = Kernel {
 /// Side of the tile of c that a workgroup computes.
 const TILE: u32 = 64;
 
+/// Elements of c and terms up to which tiles would leave most of a GPU idle.
+const SMALL: (u32, u32) = (4096, 256);
+
 /// Several parts of the terms where there are too few tiles for a whole GPU.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let elements = p.batch * p.m * p.n;
+    if elements <= SMALL.0 && p.k <= SMALL.1 {
+        return Dispatches::one("gemm_small", elements.div_ceil(64));
+    }
     let tiles = p.batch * p.m.div_ceil(TILE) * p.n.div_ceil(TILE);
     let parts = (p.k / 256).clamp(1, 256u32.div_ceil(tiles.max(1)));
     match (parts, p.n.is_multiple_of(4)) {

@@ -17,6 +17,7 @@
 use crate::gemm_tile::{GemmTile, Start};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -66,14 +67,76 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
         ("stats", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/graph_mix.wgsl"),
+            include_str!("../../shaders/graph_mix.moments.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
         Cost { flops: 2 * steps * c * (edges + n * c) + 2 * n * k * c * c, bytes: 8 * steps * n * c }
     },
 };
+
+/// Most channels that the shaders' workgroups hold.
+const WIDEST: u32 = 512;
+
+/// How the shaders split a launch into workgroups of 128 invocations, each with four rows by four channels.
+pub(crate) struct Grid {
+    /// Vec4s of a node's matrix, whose rows and columns are filled up to multiples of four.
+    pub(crate) square: u32,
+    /// Tiles of the rows (sample and frame).
+    pub(crate) tiles: u32,
+    /// Runs of nodes.
+    pub(crate) parts: u32,
+}
+
+impl Grid {
+    pub(crate) fn of(p: &Params) -> Result<Self, Dispatches> {
+        if !(1..=WIDEST).contains(&p.channels) {
+            let what = format!("{} channels, of which its shader takes 1 to {WIDEST}", p.channels);
+            return Err(Dispatches::refused(what));
+        }
+        let quads = p.channels.div_ceil(4);
+        let tiles = (p.batch * p.frames).div_ceil(4 * (128 / quads));
+        // Enough workgroups for a large GPU, with runs of sixteen nodes or more.
+        let parts = 2048u32.div_ceil(tiles.max(1)).clamp(1, p.nodes.div_ceil(16).max(1));
+        let run = p.nodes.div_ceil(parts).max(1);
+        Ok(Grid { square: 4 * quads * quads, tiles, parts: p.nodes.div_ceil(run).max(1) })
+    }
+
+    /// Scratch memory for the matrices of so many nodes and `part` numbers of every run.
+    pub(crate) fn dispatches(&self, nodes: u32, part: usize) -> Dispatches {
+        let matrices = 4 * nodes as usize * self.square as usize;
+        Dispatches::with_scratch(self.parts, part + matrices.div_ceil(self.parts as usize))
+    }
+
+    /// Workgroups that make the matrices, eight nodes at a time.
+    pub(crate) fn matrices(&self, nodes: u32) -> u32 {
+        (nodes.div_ceil(8) * self.square).div_ceil(128)
+    }
+}
+
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let grid = match Grid::of(p) {
+        Ok(grid) => grid,
+        Err(refused) => return refused,
+    };
+    // An invocation leaves mean and squares of four rows: of four channels together where all are of one group.
+    let per_invocation = if p.channels.is_multiple_of(4 * p.groups) { 8 } else { 32 };
+    let moments = 128 * per_invocation * grid.tiles as usize;
+    let main = if p.channels.is_multiple_of(4) { "graph_mix" } else { "graph_mix_each" };
+    let runs = if p.nodes == 0 { 0 } else { grid.parts };
+    // For few tiles every workgroup makes the matrices, which would take as much memory as h.
+    let prepared = if grid.tiles > 4 { p.nodes } else { 0 };
+    grid.dispatches(prepared, moments)
+        .then("graph_mix_weights", grid.matrices(prepared))
+        .then(main, grid.tiles * runs)
+        .then("graph_mix_stats", if p.nodes == 0 { 0 } else { p.batch * p.frames * p.groups })
+}
 
 /// The sizes as indices.
 #[derive(Clone, Copy)]

@@ -11,10 +11,11 @@
 //! Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start, product};
-use crate::graph_mix::{CHUNK, Params, Sizes, node_weights};
+use crate::graph_mix::{CHUNK, Grid, Params, Sizes, node_weights};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::temporal_block_backward::transpose;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce};
 use rayon::prelude::*;
 
@@ -37,14 +38,41 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
         ("dpool", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/graph_mix_backward.wgsl"),
+            include_str!("../../shaders/graph_mix_backward.weights.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
         Cost { flops: 2 * steps * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes: 20 * steps * n * c }
     },
 };
+
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let grid = match Grid::of(p) {
+        Ok(grid) => grid,
+        Err(refused) => return refused,
+    };
+    let (main, dw) = match p.channels.is_multiple_of(4) {
+        true => ("graph_mix_backward", "graph_mix_backward_dw"),
+        false => ("graph_mix_backward_each", "graph_mix_backward_dw_each"),
+    };
+    let runs = if p.nodes == 0 { 0 } else { grid.parts };
+    // A workgroup has 32 by 32 numbers of a node's dW.
+    let blocks = p.channels.div_ceil(32).pow(2);
+    let vec4s = grid.square.div_ceil(128) * p.prototypes.div_ceil(8);
+    grid.dispatches(p.nodes, 4 * p.prototypes as usize * grid.square as usize)
+        .then("graph_mix_backward_weights", grid.matrices(p.nodes))
+        .then(main, grid.tiles * runs)
+        .then(dw, p.nodes * blocks)
+        .then("graph_mix_backward_de", p.nodes.div_ceil(4))
+        .then("graph_mix_backward_dpool_parts", vec4s * grid.parts)
+        .then("graph_mix_backward_dpool", (p.prototypes * p.channels * p.channels).div_ceil(256))
+}
 
 /// Room for one node.
 struct Scratch<T> {

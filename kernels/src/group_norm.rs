@@ -6,8 +6,8 @@
 //! mean costs no digits. A second pass writes y. Bound by memory: 12 bytes an element, 8 where a sample fits the
 //! last-level cache.
 
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -42,25 +42,49 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         ("rstd", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx { source: include_str!("../ptx/group_norm.ptx"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/group_norm.wgsl"), dispatches },
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }
     },
 };
 
-/// Moments of a group over parts of the nodes, about 4096 numbers each; of all nodes; y.
-fn dispatches(p: &Params) -> Dispatches {
-    let (groups, width) = (p.batch * p.groups, p.channels / p.groups.max(1));
-    let len = p.batch * p.nodes * p.channels;
-    let parts = (p.nodes * width).div_ceil(4096).max(1);
-    let moments = Dispatches::with_scratch(parts, 2 * groups as usize)
-        .then("group_norm_parts", groups * parts)
-        .then("group_norm_moments", groups.div_ceil(8));
-    match width % 4 {
-        0 => moments.then("group_norm", (len / 4).div_ceil(256)),
-        _ => moments.then("group_norm_each", len.div_ceil(256)),
+/// One dispatch for samples that a workgroup holds; else moments of chunks, their merger, and the result.
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+    if p.batch * p.nodes * p.channels == 0 {
+        return Dispatches::default();
+    }
+    let blocks = Blocks::of(p.channels);
+    let chunks = p.nodes.div_ceil(4 * blocks.rows);
+    let fours = p.channels.is_multiple_of(4);
+    if chunks * blocks.count == 1 {
+        return Dispatches::one(if fours { "group_norm" } else { "group_norm_each" }, p.batch);
+    }
+    let (parts, apply) = match fours {
+        true => ("group_norm_parts", "group_norm_apply"),
+        false => ("group_norm_parts_each", "group_norm_apply_each"),
+    };
+    let statistics = if limits.subgroups { "group_norm_statistics_subgroups" } else { "group_norm_statistics" };
+    Dispatches::with_scratch(p.batch * chunks, 8 * p.channels.div_ceil(4) as usize)
+        .then(parts, p.batch * chunks * blocks.count)
+        .then(statistics, p.batch * p.groups)
+        .then(apply, p.batch * chunks * blocks.count)
+}
+
+/// How workgroups of 256 invocations share the channels of a node, four an invocation.
+pub(crate) struct Blocks {
+    /// Workgroups for the channels of a node.
+    pub count: u32,
+    /// Nodes that a workgroup works on side by side.
+    pub rows: u32,
+}
+
+impl Blocks {
+    /// At most 32 times four channels a workgroup.
+    pub(crate) fn of(channels: u32) -> Self {
+        let columns = channels.div_ceil(4);
+        let count = columns.div_ceil(32);
+        Blocks { count, rows: 256 / columns.div_ceil(count) }
     }
 }
 

@@ -6,9 +6,9 @@
 //! channel over chunks of nodes, added in their order; a second one writes dx. Bound by memory: 20 bytes an
 //! element, 12 where a sample fits the last-level cache.
 
-use crate::group_norm::{Params, elements_of_a_task};
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
+use crate::group_norm::{Blocks, Params, elements_of_a_task};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
 use rayon::prelude::*;
 
 /// dx, dgamma and dbeta.
@@ -25,31 +25,36 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
         ("dbeta", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx { source: include_str!("../ptx/group_norm_backward.ptx"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/group_norm_backward.wgsl"), dispatches },
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }
     },
 };
 
-/// Sums of channels over parts of the nodes, about 16384 numbers each; their sums over groups and over samples; dx.
-fn dispatches(p: &Params) -> Dispatches {
-    let (groups, len) = (p.batch * p.groups, p.batch * p.nodes * p.channels);
-    let parts = (p.nodes * p.channels).div_ceil(16384).max(1);
-    let sums = (2 * p.batch * p.channels) as usize;
-    // Sums of every part and sample, then two of every group.
-    let scratch = Dispatches::with_scratch(parts, sums + (2 * groups as usize).div_ceil(parts as usize));
-    let fours = (p.channels / p.groups.max(1)).is_multiple_of(4);
-    let (first, last) = match fours {
-        true => (("group_norm_backward_parts", p.channels / 4), ("group_norm_backward", len / 4)),
-        false => (("group_norm_backward_parts_each", p.channels), ("group_norm_backward_each", len)),
+/// Sums of chunks, their merger in each group, dx; one dispatch for samples that a workgroup holds. Then the sums of all
+/// chunks. Scratch memory has a part for each chunk, and one a sample for its groups.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    if p.channels == 0 {
+        return Dispatches::default();
+    }
+    let blocks = Blocks::of(p.channels);
+    let chunks = p.nodes.div_ceil(4 * blocks.rows);
+    let fours = p.channels.is_multiple_of(4);
+    let scratch = Dispatches::with_scratch(p.batch * (chunks + 1), 8 * p.channels.div_ceil(4) as usize);
+    let first = if chunks * blocks.count == 1 {
+        scratch.then(if fours { "group_norm_backward" } else { "group_norm_backward_each" }, p.batch)
+    } else {
+        let (parts, apply) = match fours {
+            true => ("group_norm_backward_parts", "group_norm_backward_apply"),
+            false => ("group_norm_backward_parts_each", "group_norm_backward_apply_each"),
+        };
+        scratch
+            .then(parts, p.batch * chunks * blocks.count)
+            .then("group_norm_backward_groups", p.batch * p.groups * chunks.min(1))
+            .then(apply, p.batch * chunks * blocks.count)
     };
-    scratch
-        .then(first.0, p.batch * parts * first.1.div_ceil(256))
-        .then("group_norm_backward_groups", groups.div_ceil(8))
-        .then("group_norm_backward_columns", (2 * p.channels).div_ceil(8))
-        .then(last.0, last.1.div_ceil(256))
+    first.then("group_norm_backward_channels", (2 * p.channels).div_ceil(32))
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -4,8 +4,9 @@
 //! Shapes: x, y `[rows, c]`, gamma, beta `[c]`, mean, rstd `[rows]`. A row stays in the first-level cache for its
 //! mean, its variance about that mean and its result. Bound by memory: 8 bytes an element.
 
-use crate::softmax::row_dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
+use crate::softmax::groups_of_teams;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -36,16 +37,22 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
         ("rstd", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/layer_norm.ptx"),
-        dispatches: |p| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
-    }),
+    wgsl: Wgsl { source: include_str!("../../shaders/layer_norm.wgsl"), dispatches },
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }
     },
 };
+
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+    match (p.channels, limits.subgroups) {
+        (2049.., _) => Dispatches::one("layer_norm_long", p.rows),
+        (c, false) if c.is_multiple_of(4) => Dispatches::one("layer_norm", groups_of_teams(p.rows, c)),
+        (c, true) if c.is_multiple_of(4) => Dispatches::one("layer_norm_subgroups", groups_of_teams(p.rows, c)),
+        (c, false) => Dispatches::one("layer_norm_each", groups_of_teams(p.rows, c)),
+        (c, true) => Dispatches::one("layer_norm_each_subgroups", groups_of_teams(p.rows, c)),
+    }
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [x, gamma, beta] = [buffers.read::<T>(), buffers.read(), buffers.read()];

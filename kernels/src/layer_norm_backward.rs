@@ -5,9 +5,8 @@
 //! Tasks of fixed size keep their own sums over rows, added in their order. Bound by memory: 12 bytes an element.
 
 use crate::layer_norm::{Params, rows_of_a_task};
-use crate::softmax::rows_of_a_block;
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials, simd};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
 use rayon::prelude::*;
 
 /// dx, dgamma and dbeta.
@@ -24,27 +23,30 @@ pub static LAYER_NORM_BACKWARD: Kernel<Params> = Kernel {
         ("dbeta", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx { source: include_str!("../ptx/layer_norm_backward.ptx"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/layer_norm_backward.wgsl"), dispatches },
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 15 * rows * c, bytes: 12 * rows * c + 8 * rows + 12 * c }
     },
 };
 
-/// Rows by parts, each with its own sums of dgamma and dbeta, which are then added.
-fn dispatches(p: &Params) -> Dispatches {
-    // Registers for one four a thread, so that many rows are on their way at a time.
-    let of_a_block = rows_of_a_block(p.channels).filter(|_| p.channels <= 128);
-    let parts = p.rows.div_ceil(8 * of_a_block.unwrap_or(8)).clamp(1, 512);
-    let scratch = Dispatches::with_scratch(parts, 2 * p.channels as usize);
-    let rows = match of_a_block {
-        Some(_) => scratch.then("layer_norm_backward", parts),
-        None => scratch
-            .then("layer_norm_backward_each", p.rows.div_ceil(8))
-            .then("layer_norm_backward_columns", parts * p.channels.div_ceil(32)),
+/// Four rows or more for a team of invocations, as many parts as fill a GPU; then the sums of the parts.
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+    let c = p.channels;
+    let teams = 256 / c.div_ceil(8).next_power_of_two().min(256);
+    let parts = p.rows.div_ceil(4 * teams).min(1024 * c.min(1));
+    let scratch = Dispatches::with_scratch(parts, 2 * c as usize);
+    let first = match (c, limits.subgroups) {
+        (2049.., _) => {
+            let columns = parts * c.div_ceil(256);
+            scratch.then("layer_norm_backward_long", p.rows).then("layer_norm_backward_columns", columns)
+        }
+        (c, false) if c.is_multiple_of(4) => scratch.then("layer_norm_backward", parts),
+        (c, true) if c.is_multiple_of(4) => scratch.then("layer_norm_backward_subgroups", parts),
+        (_, false) => scratch.then("layer_norm_backward_each", parts),
+        (_, true) => scratch.then("layer_norm_backward_each_subgroups", parts),
     };
-    rows.then("layer_norm_backward_sum", (2 * p.channels).div_ceil(32))
+    first.then("layer_norm_backward_sum", (2 * c).div_ceil(32))
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

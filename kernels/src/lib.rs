@@ -31,6 +31,7 @@ pub mod layout;
 pub mod linear_attention;
 pub mod linear_attention_backward;
 pub mod masked_mse;
+pub mod multiply_add;
 pub mod node_linear;
 pub mod node_linear_backward;
 pub mod normal;
@@ -92,9 +93,7 @@ pub struct Kernel<P: 'static> {
     /// CPU code.
     pub cpu: Cpu<P>,
     /// GPU code.
-    pub wgsl: Option<Wgsl<P>>,
-    /// NVIDIA GPU code.
-    pub ptx: Option<Ptx<P>>,
+    pub wgsl: Wgsl<P>,
     /// Work for given parameters.
     pub cost: fn(&P) -> Cost,
 }

@@ -7,6 +7,7 @@
 
 use crate::gemm_tile::product;
 use crate::softmax::softmax_rows;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -31,6 +32,11 @@ impl Params {
         let [t, heads, dim] = [self.frames, self.heads, self.dim].map(|v| v as usize);
         (t, heads, dim, heads * dim)
     }
+
+    /// Heads of at most 32 features whose columns fill 8 vec4s of a GPU's workgroup.
+    pub(crate) fn heads_together(&self) -> u32 {
+        8 / self.dim.div_ceil(4).max(1)
+    }
 }
 
 /// o = softmax(q) (softmax(k)^T v) / sqrt(d).
@@ -38,13 +44,28 @@ pub static LINEAR_ATTENTION: Kernel<Params> = Kernel {
     name: "linear_attention",
     buffers: &[("q", Access::Read), ("k", Access::Read), ("v", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl { source: include_str!("../../shaders/linear_attention.wgsl"), dispatches },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (4 * d + 8), bytes: 16 * s * t * heads * d }
     },
 };
+
+/// Whole heads in 32 columns a workgroup, or blocks of 32 of a wider head by way of the scratch memory.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let fours = p.dim.is_multiple_of(4);
+    if p.dim <= 32 {
+        let entry = if fours { "linear_attention" } else { "linear_attention_each" };
+        return Dispatches::one(entry, p.sequences * p.heads.div_ceil(p.heads_together()));
+    }
+    let (heads, blocks) = (p.sequences * p.heads, p.dim.div_ceil(32));
+    Dispatches::with_scratch(heads, 1024 * (blocks * blocks) as usize)
+        .then("linear_attention_context", heads * blocks * blocks)
+        .then(
+            if fours { "linear_attention_wide" } else { "linear_attention_wide_each" },
+            heads * blocks * p.frames.div_ceil(48),
+        )
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [q, k, v] = std::array::from_fn(|_| buffers.read::<T>());

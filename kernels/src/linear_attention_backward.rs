@@ -8,6 +8,7 @@
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale, softmax_columns, softmax_columns_backward};
 use crate::softmax::{softmax_rows, softmax_rows_backward};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
@@ -24,13 +25,35 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ("dv", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/linear_attention_backward.wgsl"),
+            include_str!("../../shaders/linear_attention_backward.gradients.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (12 * d + 16), bytes: 28 * s * t * heads * d }
     },
 };
+
+/// As the forward: whole heads in 32 columns a workgroup, or blocks of a wider head.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let fours = p.dim.is_multiple_of(4);
+    if p.dim <= 32 {
+        let entry = if fours { "linear_attention_backward" } else { "linear_attention_backward_each" };
+        return Dispatches::one(entry, p.sequences * p.heads.div_ceil(p.heads_together()));
+    }
+    let (heads, blocks) = (p.sequences * p.heads, p.dim.div_ceil(32));
+    let part = 2048 * blocks * blocks + 64 * blocks + 2 * p.frames.next_multiple_of(2);
+    let wide = if fours { "linear_attention_backward_wide" } else { "linear_attention_backward_wide_each" };
+    Dispatches::with_scratch(heads, part as usize)
+        .then("linear_attention_backward_rows", (heads * p.frames).div_ceil(8))
+        .then("linear_attention_backward_contexts", heads * blocks * blocks)
+        .then(wide, heads * blocks * p.frames.div_ceil(32))
+        .then("linear_attention_backward_last", (heads * p.frames).div_ceil(8))
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let operands: [&[T]; 4] = std::array::from_fn(|_| buffers.read::<T>());

@@ -31,8 +31,13 @@ pub static MASKED_MSE: Kernel<Params> = Kernel {
         ("weight", Access::Write),
     ],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
-    wgsl: Some(Wgsl { source: include_str!("../../shaders/masked_mse.wgsl"), dispatches: |p, _| dispatches(p) }),
-    ptx: Some(Ptx { source: include_str!("../ptx/masked_mse.ptx"), dispatches }),
+    wgsl: Wgsl {
+        source: include_str!("../../shaders/masked_mse.wgsl"),
+        dispatches: |p, _| {
+            let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
+            Dispatches::with_scratch(parts, 2).then("masked_mse_parts", parts).then("masked_mse", 1)
+        },
+    },
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -49,14 +54,10 @@ pub static MASKED_MSE_BACKWARD: Kernel<Params> = Kernel {
         ("d_target", Access::Write),
     ],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/masked_mse_backward.wgsl"),
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/masked_mse_backward.ptx"),
-        dispatches: |p| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 4 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
 

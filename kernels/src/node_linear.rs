@@ -6,8 +6,8 @@
 //! the samples of one node lie far apart. Bound by the products.
 
 use crate::gemm_tile::product;
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -56,16 +56,18 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
     name: "node_linear",
     buffers: &[("x", Access::Read), ("e", Access::Read), ("pool", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/node_linear.ptx"),
-        dispatches: |p| Dispatches::one("node_linear", p.nodes * p.out.div_ceil(SIDE)),
-    }),
+    wgsl: Wgsl { source: include_str!("../../shaders/node_linear.wgsl"), dispatches },
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (b + k), bytes: 4 * (b * n * (c + o) + n * k + k * c * o) }
     },
 };
+
+/// A workgroup for each node, 32 columns and 256 samples.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let entry = if p.out.is_multiple_of(4) { "node_linear" } else { "node_linear_each" };
+    Dispatches::one(entry, p.nodes * p.out.div_ceil(32) * p.batch.div_ceil(256))
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [x, e, pool] = std::array::from_fn(|_| buffers.read::<T>());

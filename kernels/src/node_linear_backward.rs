@@ -8,8 +8,8 @@
 use crate::gemm_tile::{add_product, product};
 use crate::node_linear::{BLOCK, Params, SIDE, TILE, load, split_nodes, store};
 use crate::softmax_attention::transpose;
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials, simd};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
 use rayon::prelude::*;
 
 /// dx, de and dpool.
@@ -25,13 +25,38 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ("dpool", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx { source: include_str!("../ptx/node_linear_backward.ptx"), dispatches }),
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/node_linear_backward.wgsl"),
+            include_str!("../../shaders/node_linear_backward.inputs.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }
     },
 };
+
+/// Ranges of nodes enough for a whole GPU, with partial gradients of at most 64 MiB.
+fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
+    let tiles = p.channels.div_ceil(32) * p.out.div_ceil(32);
+    let blocks = p.prototypes.div_ceil(8);
+    let tasks = tiles * blocks;
+    let parts = (1024 / tasks.max(1)).min((1 << 24) / (tasks * 8192).max(1)).clamp(1, p.nodes.max(1));
+    let shares = (tiles * p.nodes * blocks * 8).div_ceil(parts);
+    let fours = p.channels.is_multiple_of(4);
+    let inputs = if fours { "node_linear_backward_inputs" } else { "node_linear_backward_inputs_each" };
+    let weights = match limits.subgroups {
+        true => "node_linear_backward_weights_subgroups",
+        false => "node_linear_backward_weights",
+    };
+    Dispatches::with_scratch(parts, (tasks * 8192 + shares) as usize)
+        .then(inputs, p.nodes * p.channels.div_ceil(32) * p.batch.div_ceil(256))
+        .then(weights, parts * tasks)
+        .then("node_linear_backward_pool", (p.prototypes * p.channels * p.out).div_ceil(256))
+        .then("node_linear_backward_embedding", (p.nodes * p.prototypes).div_ceil(256))
+}
 
 struct Operands<'a, T> {
     x: &'a [T],

@@ -42,17 +42,13 @@ pub static NORMAL: Kernel<Params> = Kernel {
     name: "normal",
     buffers: &[("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/normal.wgsl"),
         dispatches: |p, _| match p.offset[0] % 4 {
             0 => Dispatches::one("normal", p.len.div_ceil(1024)),
             skip => Dispatches::one("normal_shifted", (p.len + skip).div_ceil(1024)),
         },
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/normal.ptx"),
-        dispatches: |p| Dispatches::one("normal", (p.len + p.offset[0] % 4).div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

@@ -13,14 +13,13 @@ pub static REDUCE_BACKWARD: Kernel<Params> = Kernel {
     name: "reduce_backward",
     buffers: &[("x", Access::Read), ("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/reduce_backward.wgsl"),
         dispatches: |p, _| match p.kind {
             SUM => Dispatches::one("reduce_backward_sum", (p.outer * p.len * p.inner).div_ceil(256)),
             _ => Dispatches::one("reduce_backward_max", (p.outer * p.inner).div_ceil(256)),
         },
-    }),
-    ptx: Some(Ptx { source: include_str!("../ptx/reduce_backward.ptx"), dispatches }),
+    },
     cost: |p| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * inner * (1 + len * u64::from(1 + p.kind)) }

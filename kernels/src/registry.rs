@@ -23,6 +23,7 @@ use crate::{
     linear_attention,
     linear_attention_backward,
     masked_mse,
+    multiply_add,
     node_linear,
     node_linear_backward,
     normal,
@@ -51,23 +52,13 @@ pub struct Entry {
     /// Bytes of its parameter block.
     pub parameters: usize,
     /// The text of its shader.
-    pub wgsl: Option<&'static str>,
-    /// The text of its PTX.
-    pub ptx: Option<&'static str>,
+    pub wgsl: &'static str,
 }
 
 impl<P> Kernel<P> {
     /// The kernel's row in [`ALL`].
     pub const fn entry(&self) -> Entry {
-        let wgsl = match &self.wgsl {
-            Some(wgsl) => Some(wgsl.source),
-            None => None,
-        };
-        let ptx = match &self.ptx {
-            Some(ptx) => Some(ptx.source),
-            None => None,
-        };
-        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl, ptx }
+        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl: self.wgsl.source }
     }
 }
 
@@ -99,6 +90,7 @@ pub static ALL: &[Entry] = &[
     linear_attention_backward::LINEAR_ATTENTION_BACKWARD.entry(),
     masked_mse::MASKED_MSE.entry(),
     masked_mse::MASKED_MSE_BACKWARD.entry(),
+    multiply_add::MULTIPLY_ADD.entry(),
     node_linear::NODE_LINEAR.entry(),
     node_linear_backward::NODE_LINEAR_BACKWARD.entry(),
     normal::NORMAL.entry(),

@@ -8,6 +8,7 @@
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale};
 use crate::softmax::softmax_rows;
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
@@ -16,13 +17,38 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
     name: "softmax_attention",
     buffers: &[("q", Access::Read), ("k", Access::Read), ("v", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl { source: include_str!("../../shaders/softmax_attention.wgsl"), dispatches },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }
     },
 };
+
+/// Frames of k and v that a GPU's workgroup holds.
+pub(crate) const WINDOW: u32 = 48;
+
+/// Up to four heads in 32 columns a workgroup, or 32 columns of a wider head.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let fours = p.dim.is_multiple_of(4);
+    match (p.dim <= 32, fours) {
+        (true, true) => Dispatches::one("softmax_attention", groups(p)),
+        (true, false) => Dispatches::one("softmax_attention_each", groups(p)),
+        (false, true) => Dispatches::one("softmax_attention_wide", wide_groups(p)),
+        (false, false) => Dispatches::one("softmax_attention_wide_each", wide_groups(p)),
+    }
+}
+
+/// Workgroups for heads of at most 32 features: all rows of four heads, or 64 of them where the window is too long.
+pub(crate) fn groups(p: &Params) -> u32 {
+    let together = (8 / p.dim.div_ceil(4).next_power_of_two()).min(4);
+    let runs = if p.frames <= WINDOW { 1 } else { (together * p.frames).div_ceil(64) };
+    p.sequences * p.heads.div_ceil(together) * runs
+}
+
+/// Workgroups for wider heads: 64 rows and 32 columns each.
+pub(crate) fn wide_groups(p: &Params) -> u32 {
+    p.sequences * p.heads * p.frames.div_ceil(64) * p.dim.div_ceil(32)
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let [q, k, v] = std::array::from_fn(|_| buffers.read::<T>());

@@ -7,7 +7,8 @@
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale};
 use crate::softmax::softmax_rows_backward;
-use crate::softmax_attention::{attention_weights, transpose};
+use crate::softmax_attention::{WINDOW, attention_weights, groups, transpose, wide_groups};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
 
@@ -24,13 +25,40 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ("dv", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: None,
+    wgsl: Wgsl {
+        source: concat!(
+            include_str!("../../shaders/softmax_attention_backward.wgsl"),
+            include_str!("../../shaders/softmax_attention_backward.sums.wgsl")
+        ),
+        dispatches,
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (10 * d + 10), bytes: 28 * s * t * heads * d }
     },
 };
+
+/// One dispatch where the window fits in a workgroup, else rows of q, then rows of k.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let fours = p.dim.is_multiple_of(4);
+    if p.dim <= 32 && p.frames <= WINDOW {
+        let entry = if fours { "softmax_attention_backward" } else { "softmax_attention_backward_each" };
+        return Dispatches::one(entry, groups(p));
+    }
+    let (rows, columns, groups) = match (p.dim <= 32, fours) {
+        (true, true) => ("softmax_attention_backward_rows", "softmax_attention_backward_columns", groups(p)),
+        (true, false) => ("softmax_attention_backward_rows_each", "softmax_attention_backward_columns_each", groups(p)),
+        (false, true) => {
+            ("softmax_attention_backward_wide_rows", "softmax_attention_backward_wide_columns", wide_groups(p))
+        }
+        (false, false) => (
+            "softmax_attention_backward_wide_rows_each",
+            "softmax_attention_backward_wide_columns_each",
+            wide_groups(p),
+        ),
+    };
+    Dispatches::with_scratch(p.sequences * p.heads, 4 * p.frames as usize).then(rows, groups).then(columns, groups)
+}
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
     let operands: [&[T]; 4] = std::array::from_fn(|_| buffers.read::<T>());

@@ -5,8 +5,8 @@
 //! (absent: zeros) `[b, n, c]`. The gradient is the same kernel with the transposed matrix. A block of channels of one node stays in registers while
 //! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.
 
-use crate::wgsl::Dispatches;
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::wgsl::{Dispatches, Limits, Wgsl};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -39,13 +39,25 @@ pub static SPMM: Kernel<Params> = Kernel {
         ("y", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: None,
-    ptx: Some(Ptx { source: include_str!("../ptx/spmm.ptx"), dispatches }),
+    wgsl: Wgsl { source: include_str!("../../shaders/spmm.wgsl"), dispatches },
     cost: |p| {
         let [b, n, c, entries] = [p.batch, p.nodes, p.channels, p.entries].map(u64::from);
         Cost { flops: 2 * b * entries * c, bytes: 8 * b * n * c + 8 * entries + 4 * n }
     },
 };
+
+/// Four samples at a time share the loads of the graph where they leave enough to do for a whole GPU.
+fn dispatches(p: &Params, _: &Limits) -> Dispatches {
+    let (plane, fours) = (p.nodes * p.channels, p.nodes * p.channels / 4);
+    let samples = p.batch.div_ceil(4);
+    match p.channels.is_multiple_of(4) {
+        false => Dispatches::one("spmm", (p.batch * plane).div_ceil(256)),
+        true if p.batch >= 3 && samples * fours >= 1 << 15 => {
+            Dispatches::one("spmm_samples", (samples * fours).div_ceil(256))
+        }
+        true => Dispatches::one("spmm_fours", (p.batch * fours).div_ceil(256)),
+    }
+}
 
 /// A matrix in compressed sparse rows; no values means all ones.
 pub(crate) struct Matrix<'a, T> {

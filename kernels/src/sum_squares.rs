@@ -24,16 +24,12 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     name: "sum_squares",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Some(Wgsl {
+    wgsl: Wgsl {
         source: include_str!("../../shaders/sum_squares.wgsl"),
         dispatches: |p, limits| {
             dispatches(p, if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" })
         },
-    }),
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/sum_squares.ptx"),
-        dispatches: |p| dispatches(p, "sum_squares_parts"),
-    }),
+    },
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

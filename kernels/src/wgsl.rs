@@ -1,6 +1,6 @@
 //! How a kernel runs on a GPU: the text of its shader, and the dispatches of one launch.
 //!
-//! `shaders/<name>.wgsl` sees its tensors and parameters like this:
+//! `shaders/<name>.wgsl` (a long one goes on in `shaders/<name>.<part>.wgsl`) sees its tensors and parameters like this:
 //!
 //! ```wgsl
 //! struct Parameters {
@@ -49,7 +49,7 @@ pub struct Limits {
 
 /// A kernel's code for GPUs.
 pub struct Wgsl<P: 'static> {
-    /// The text of `shaders/<name>.wgsl`.
+    /// The text of `shaders/<name>.wgsl` and of the files in which it goes on.
     pub source: &'static str,
     /// What to dispatch for given parameters.
     pub dispatches: fn(&P, &Limits) -> Dispatches,

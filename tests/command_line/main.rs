@@ -9,6 +9,7 @@ mod divergence;
 mod forecasts;
 #[cfg(unix)]
 mod interruption;
+mod machine;
 mod records;
 mod refit;
 mod runs;

@@ -46,3 +46,14 @@ fn wrong_options_name_what_they_should_be() {
     refuses(folder, &to("sst.nc"), &["sst.nc", "expected a folder, found a file"]);
     refuses(folder, &to("sst.nc/run"), &["sst.nc/run", "expected a folder, found a file"]);
 }
+
+#[test]
+fn a_gpu_that_is_not_there_is_refused_with_those_that_are() {
+    let place = workplace();
+    let impute = |rest: &str| format!("impute --data sst.nc --weights run -o imputed.nc {rest}");
+    let folder = place.path();
+    let words = ["no adapter `none`; found", "--adapter", "--device cpu"];
+    refuses(folder, &impute("--device wgpu --adapter none"), &words);
+    refuses(folder, &impute("--device wgpu --adapter 4321"), &["no adapter `4321`; found"]);
+    refuses(folder, &impute("--adapter 0"), &["--adapter: expected --device wgpu beside it"]);
+}

@@ -1,9 +1,10 @@
-//! Launches of the kernels that no differentiable operation runs.
+//! Launches of the kernels that no differentiable operation runs, or not in this way.
 
 use isobath_engine::device::Bind::{In, Out};
+use isobath_engine::ops::{self, Spatial, SpatialWeights};
 use isobath_engine::random::{PhiloxKey, normal};
-use isobath_engine::{DType, Device, Result, Tensor};
-use isobath_kernels::{adam, sum_squares};
+use isobath_engine::{Csr, DType, Device, Result, Tensor};
+use isobath_kernels::{adam, multiply_add, sum_squares};
 
 /// Elements of a launch: several tasks, and no multiple of anything.
 const LEN: usize = 70_001;
@@ -35,6 +36,15 @@ pub fn all() -> Vec<Launch> {
             },
         },
         Launch {
+            kernel: "multiply_add",
+            run: |device, dtype| {
+                let (x, y) = (wave(device, dtype, 0.7)?, Tensor::empty(device, [LEN], dtype)?);
+                let parameters = multiply_add::Params { len: LEN as u32, rounds: 3, a: 0.99, b: 0.1 };
+                device.run(&multiply_add::MULTIPLY_ADD, &parameters, &[In(&x), Out(&y)])?;
+                y.to_f64()
+            },
+        },
+        Launch {
             kernel: "adam",
             run: |device, dtype| {
                 let settings = adam::Settings {
@@ -54,11 +64,35 @@ pub fn all() -> Vec<Launch> {
                 Ok([values.to_f64()?, first.to_f64()?, second.to_f64()?].concat())
             },
         },
+        Launch { kernel: "graph_mix", run: middle_of_a_path },
     ]
+}
+
+/// The mix of nodes in the middle of a path, which is how regions too large for the memory are worked off.
+fn middle_of_a_path(device: &Device, dtype: DType) -> Result<Vec<f64>> {
+    let (nodes, rows, [b, t, c, k]) = (70, 11..62, [2, 9, 21, 3]);
+    let neighbours: Vec<u32> = (0..nodes).flat_map(|i: u32| [i.saturating_sub(1), i]).collect();
+    let offsets: Vec<u32> = (0..=nodes).map(|i| 2 * i).collect();
+    let tensor = |shape: &[usize]| shaped(device, dtype, 0.7, shape);
+    let weights = SpatialWeights {
+        embedding: tensor(&[rows.len(), k])?,
+        pool: tensor(&[k, c, c])?,
+        norm: (tensor(&[c])?, tensor(&[c])?),
+        gate: None,
+        out: (tensor(&[1, c])?, tensor(&[1])?),
+    };
+    let graph = Csr::new(device, nodes as usize, &offsets, &neighbours, None, dtype)?;
+    let spatial = Spatial { graph, residual: true, groups: 3, eps: 1e-2, bounds: None };
+    let (z, stats) = ops::spatial_mix(&tensor(&[b, nodes as usize, t, c])?, &weights, &spatial, rows)?;
+    Ok([z.to_f64()?, stats.to_f64()?].concat())
 }
 
 /// Numbers between -1 and 1, the same ones in both precisions.
 fn wave(device: &Device, dtype: DType, pitch: f32) -> Result<Tensor> {
-    let values: Vec<f64> = (0..LEN).map(|i| f64::from((i as f32 * pitch).sin())).collect();
-    Tensor::from_f64(device, [LEN], &values, dtype)
+    shaped(device, dtype, pitch, &[LEN])
+}
+
+fn shaped(device: &Device, dtype: DType, pitch: f32, shape: &[usize]) -> Result<Tensor> {
+    let values: Vec<f64> = (0..shape.iter().product()).map(|i: usize| f64::from((i as f32 * pitch).sin())).collect();
+    Tensor::from_f64(device, shape, &values, dtype)
 }

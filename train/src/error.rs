@@ -30,6 +30,10 @@ pub enum Error {
         /// Arrays compared.
         rows: usize,
     },
+    /// The device stopped working, or gave no answer in time; nothing that it computed since the last file was written is
+    /// left.
+    #[error("{0}")]
+    DeviceLost(String),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -44,7 +48,8 @@ impl Error {
         Error::File { path: path.to_owned(), source }
     }
 
-    /// The process exit code: 2 for wrong input, 130 when interrupted, 3 for a fault, 1 for numbers that do not agree.
+    /// The process exit code: 2 for wrong input, 130 when interrupted, 3 for a fault or a lost device, 1 for numbers that do
+    /// not agree.
     ///
     /// A file that is absent, forbidden or malformed and a full disk are for the user to put right; a failing disk
     /// is a fault.
@@ -54,19 +59,24 @@ impl Error {
             Error::File { source, .. } if is_input(source.kind()) => 2,
             Error::Parity { .. } => 1,
             Error::Interrupted => 130,
-            Error::File { .. } | Error::Fault(_) => 3,
+            Error::File { .. } | Error::DeviceLost(_) | Error::Fault(_) => 3,
         }
     }
 }
 
 impl From<isobath_engine::Error> for Error {
-    /// Files and the memory budget are the user's; everything else in the engine is a fault.
+    /// Files and sizes beyond the memory are the user's; everything else in the engine is a fault.
     fn from(error: isobath_engine::Error) -> Self {
+        use isobath_engine::Error as Engine;
         match error {
-            isobath_engine::Error::File { path, source } => Error::File { path: path.into(), source },
-            isobath_engine::Error::Format { .. } | isobath_engine::Error::OutOfMemory { .. } => {
+            Engine::File { path, source } => Error::File { path: path.into(), source },
+            Engine::Format { .. } | Engine::OutOfMemory { .. } | Engine::TooLarge { .. } => {
                 Error::Input(error.to_string())
             }
+            Engine::DeviceLost { device, what } => Error::DeviceLost(format!(
+                "the device {device} was lost: {what}; run the command again, with a smaller batch or --device cpu if the \
+                 device is lost again"
+            )),
             _ => Error::Fault(error.to_string()),
         }
     }
@@ -121,5 +131,15 @@ mod tests {
         let shape = isobath_engine::Error::Format { path: "w".into(), what: "expected [2], found [3]".into() };
         assert_eq!(Error::from(shape).exit_code(), 2);
         assert_eq!(Error::Interrupted.exit_code(), 130);
+    }
+
+    #[test]
+    fn a_lost_device_ends_with_3_and_a_tensor_beyond_its_memory_with_2() {
+        let lost = isobath_engine::Error::DeviceLost { device: "wgpu".into(), what: "no answer for 120 s".into() };
+        let lost = Error::from(lost);
+        assert_eq!(lost.exit_code(), 3);
+        assert!(lost.to_string().starts_with("the device wgpu was lost: no answer for 120 s; run the command again"));
+        let large = isobath_engine::Error::TooLarge { shape: [1 << 30].into(), requested: 4 << 30, largest: 1 << 27 };
+        assert_eq!(Error::from(large).exit_code(), 2);
     }
 }

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use isobath_engine::adam::{Adam, largest_gradient};
+use isobath_engine::adam::{Adam, StepReport, largest_gradient};
 use isobath_engine::checkpoint;
 use isobath_engine::parameters::Parameters;
 use isobath_engine::{Tape, Tensor};
@@ -97,6 +97,13 @@ pub(crate) struct Course {
 /// # Errors
 /// As [`train()`].
 pub(crate) fn run(training: &mut dyn Training, course: &Course, folder: &Path) -> Result<Vec<Step>> {
+    walk(training, course, folder).map_err(|error| match error {
+        Error::DeviceLost(what) => Error::DeviceLost(format!("{what}; {}", kept(&course.checkpoint))),
+        other => other,
+    })
+}
+
+fn walk(training: &mut dyn Training, course: &Course, folder: &Path) -> Result<Vec<Step>> {
     let per_epoch = course.starts.len().div_ceil(course.batch) as u64;
     let total = per_epoch * course.epochs as u64;
     let mut log = Log::open(folder, training.done())?;
@@ -156,13 +163,10 @@ pub(crate) fn descend(
     adam: &Adam,
     (step, epoch): (u64, u64),
 ) -> Result<Step> {
-    let value = loss.item()?;
     let gradients = tape.backward(loss)?;
-    let gradient_norm = match value.is_finite() {
-        true => adam.step(parameters, &gradients)?.gradient_norm,
-        false => f64::NAN,
-    };
-    Ok(Step { step, epoch, loss: value, lr: adam.lr, gradient_norm, validation: None })
+    let StepReport { loss, gradient_norm } = adam.step(parameters, &gradients)?;
+    let loss = loss.unwrap_or(f64::NAN);
+    Ok(Step { step, epoch, loss, lr: adam.lr, gradient_norm, validation: None })
 }
 
 /// The number of epochs after which the validation was best, if there was one.
@@ -178,15 +182,20 @@ fn diverged(parameters: &Parameters, step: &Step, how: &str, checkpoint: &Path) 
         Ok((name, value)) => format!("largest gradient {value:e}, in {name}"),
         Err(error) => error.to_string(),
     };
-    let kept = match checkpoint::state(checkpoint) {
-        Ok(state) => format!("{} keeps the weights after {} steps", checkpoint.display(), state.step),
-        Err(_) => "no weights were written yet".into(),
-    };
     Error::Input(format!(
         "the training diverged at step {step} (epoch {}): {how}loss {loss}, learning rate {lr:e}, {largest}; \
-         a smaller train.lr may help; {kept}",
-        epoch + 1
+         a smaller train.lr may help; {}",
+        epoch + 1,
+        kept(checkpoint)
     ))
+}
+
+/// The weights that are left of a training.
+fn kept(checkpoint: &Path) -> String {
+    match checkpoint::state(checkpoint) {
+        Ok(state) => format!("{} keeps the weights after {} steps", checkpoint.display(), state.step),
+        Err(_) => "no weights were written yet".into(),
+    }
 }
 
 fn write_line(file: &mut impl Write, step: &Step) -> std::io::Result<()> {

@@ -36,7 +36,8 @@ impl Cpu {
         let start = Instant::now();
         let code = if double { kernel.cpu.f64 } else { kernel.cpu.f32 };
         code(parameters, buffers);
-        self.profile.count(kernel.name, start.elapsed(), (kernel.cost)(parameters));
+        self.profile.ended(kernel.name, start);
+        self.profile.count(kernel.name, (kernel.cost)(parameters));
         Ok(())
     }
 }

@@ -7,14 +7,15 @@ pub mod simulator;
 pub mod wgpu;
 
 pub use bind::Bind;
-pub use profile::Launches;
+pub use profile::{Clock, Event, Launches};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory::{Block, Region, Slab, Usage};
 use crate::shape::Shape;
 use crate::tensor::{DType, Tensor};
 use bytemuck::Pod;
 use isobath_kernels::Kernel;
+use profile::Profile;
 use std::sync::Arc;
 
 /// A device chosen at run time. Copies share its memory and its counters.
@@ -71,6 +72,24 @@ impl Device {
         }
     }
 
+    /// The name by which the device is asked for, and which GPU it is.
+    pub fn description(&self) -> String {
+        match self {
+            Device::Cpu(_) => self.name().to_owned(),
+            Device::Wgpu(gpu) => format!("{}, {}", self.name(), gpu.adapter().label()),
+        }
+    }
+
+    /// Whether it is a GPU that the processor only imitates.
+    pub fn is_software_gpu(&self) -> bool {
+        matches!(self, Device::Wgpu(gpu) if gpu.adapter().software)
+    }
+
+    /// Bytes of the largest tensor that it can hold, memory permitting.
+    pub fn largest_tensor(&self) -> usize {
+        self.slab().largest()
+    }
+
     /// What its memory holds.
     pub fn usage(&self) -> Usage {
         self.slab().usage()
@@ -81,12 +100,67 @@ impl Device {
         self.slab().reset_high_water();
     }
 
-    /// Launches so far and their wall time, by kernel, slowest first.
+    /// Launches so far and their time, by kernel, slowest first. On a GPU whose launches are timed, the times of those
+    /// that wait to be submitted are missing: see [`Device::finish`].
     pub fn profile(&self) -> Vec<Launches> {
+        self.counted().launches()
+    }
+
+    /// Forgets the launches so far.
+    pub fn reset_profile(&self) {
+        self.counted().reset();
+    }
+
+    /// The best clock for its launches: the GPU's own where it has one.
+    pub fn best_clock(&self) -> Clock {
         match self {
-            Device::Cpu(cpu) => cpu.profile.launches(),
-            Device::Simulator(simulator) => simulator.profile.launches(),
-            Device::Wgpu(gpu) => gpu.profile.launches(),
+            Device::Wgpu(gpu) if gpu.adapter().abilities().timestamps => Clock::Gpu,
+            _ => Clock::Host,
+        }
+    }
+
+    /// Times every launch from now on, each by itself, and remembers it as an [`Event`]; with `None`, no more. A GPU works
+    /// slower while its launches are timed, as they no longer overlap.
+    ///
+    /// # Errors
+    /// [`Clock::Gpu`] on a device that has no such clock, a device that was lost.
+    pub fn set_clock(&self, clock: Option<Clock>) -> Result<()> {
+        match self {
+            Device::Cpu(_) if clock == Some(Clock::Gpu) => {
+                Err(Error::Device { device: "cpu".into(), what: "it has no clock but the host's".into() })
+            }
+            Device::Cpu(cpu) => {
+                cpu.profile.set_clock(clock);
+                Ok(())
+            }
+            Device::Wgpu(gpu) => gpu.set_clock(clock),
+        }
+    }
+
+    /// Waits for all launches: what was timed since the clock was set or this was last asked, first one first.
+    ///
+    /// # Errors
+    /// A device that was lost.
+    pub fn take_events(&self) -> Result<Vec<Event>> {
+        self.finish()?;
+        Ok(self.counted().take_events())
+    }
+
+    /// Waits until all launches are done. On the processor they are.
+    ///
+    /// # Errors
+    /// A device that was lost.
+    pub fn finish(&self) -> Result<()> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Wgpu(gpu) => gpu.finish(),
+        }
+    }
+
+    fn counted(&self) -> &Profile {
+        match self {
+            Device::Cpu(cpu) => &cpu.profile,
+            Device::Wgpu(gpu) => &gpu.profile,
         }
     }
 
@@ -113,6 +187,18 @@ impl Device {
             Device::Cpu(cpu) => cpu.run(kernel, parameters, bound),
             Device::Simulator(simulator) => simulator.run(kernel, parameters, bound),
             Device::Wgpu(gpu) => gpu.run(kernel, parameters, bound),
+        }
+    }
+
+    /// Makes a GPU start on what was recorded so far, and waits until it is done with what it had at the last call: for long
+    /// work whose results nobody reads meanwhile. Elsewhere launches are done when they return.
+    ///
+    /// # Errors
+    /// When the device was lost.
+    pub fn pace(&self) -> Result<()> {
+        match self {
+            Device::Cpu(_) => Ok(()),
+            Device::Wgpu(gpu) => gpu.pace(),
         }
     }
 

@@ -9,7 +9,7 @@ use isobath_engine::{Result, Tensor, ops};
 const TOGETHER: usize = 16 << 20;
 /// Elements of the largest activation of a tile: 32 MiB.
 const TILE: usize = 8 << 20;
-/// Elements of an activation above which even one sample runs tile by tile: 256 MiB.
+/// Elements of an activation above which even one sample runs tile by tile: 256 MiB, or what one tensor of the device holds.
 const LARGEST: usize = 64 << 20;
 
 /// Samples of one window: values and visible `[t, n]`, the time of year of its frames `[t]`, result `[samples, t, n]` in the network's own units, predictions
@@ -27,12 +27,12 @@ pub fn impute(
 ) -> Result<Option<Vec<f32>>> {
     let frames = phases.len();
     let window = frames * model.nodes();
+    let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
     let together = (TOGETHER / (window * model.options().channels)).clamp(1, samples.max(1));
-    let tiles = match window * model.options().channels > LARGEST {
+    let tiles = match window * model.options().channels > LARGEST.min(device.largest_tensor() / dtype.bytes()) {
         true => Tiles::of(model, 1, frames, TILE)?,
         false => None,
     };
-    let (device, dtype) = (model.parameters.device().clone(), model.parameters.dtype());
     let once = model.condition(frames, phases, values, visible)?;
     let mut out = Vec::with_capacity(samples * window);
     for first in (0..samples).step_by(together) {
@@ -76,6 +76,8 @@ pub fn chain(
         let predicted = model.complete(predicted, condition)?;
         let fresh = if l > 0 { Some(noise(done + 1)?) } else { None };
         x = ops::posterior_step(&x, &predicted, fresh.as_ref(), model.diffusion().posterior(l))?;
+        // What is told to be done is, but for the last step.
+        x.device().pace()?;
         if !step(done + 1) {
             return Ok(None);
         }

@@ -29,7 +29,7 @@ pub struct Stddm {
     region: Region,
     diffusion: Diffusion,
     /// Sines and cosines of every step, `[L, step_width]`.
-    table: Tensor,
+    table: Vec<f64>,
     /// Whether the fused kernels run; else the same network from small operations.
     fused: bool,
 }
@@ -88,7 +88,6 @@ impl Stddm {
         }
         let parameters = parameters(&options).build(device, dtype, seed)?;
         let table = step_table(options.steps, options.step_width);
-        let table = Tensor::from_f64(device, [options.steps, options.step_width], &table, dtype)?.keep()?;
         let fused =
             options.attention == Attention::Linear && options.block == BlockForm::PreNorm && !options.spatial_linear;
         let diffusion = Diffusion::new(&options);
@@ -175,12 +174,13 @@ impl Stddm {
     pub fn loss(&self, batch: &Batch<'_>) -> Result<Tensor> {
         let condition = self.condition(batch.frames, batch.times.phases, batch.values, batch.visible)?;
         let shape = *condition.filled.shape();
+        let scored = batch.observed.iter().zip(batch.visible).map(|(o, v)| if *o && !v { 1.0 } else { 0.0 });
+        // All large arrays go up before the first launch: a GPU is handed what was recorded ahead of each.
         let values = self.tensor(shape.dims(), batch.values)?;
+        let mask = self.tensor(shape.dims(), &scored.collect::<Vec<f32>>())?;
         let noise = normal(values.device(), shape, values.dtype(), batch.noise, 0)?;
         let clean = if self.options.noise_on_truth { &values } else { &condition.filled };
         let planes = self.planes(&condition, &self.noisy(clean, &noise, batch.times.steps)?)?;
-        let scored = batch.observed.iter().zip(batch.visible).map(|(o, v)| if *o && !v { 1.0 } else { 0.0 });
-        let mask = self.tensor(shape.dims(), &scored.collect::<Vec<f32>>())?;
         let target = if self.options.departure { ops::sub(&values, &condition.fill)? } else { values };
         self.loss_of(&planes, batch.times, &target, &mask)
     }
@@ -230,9 +230,9 @@ impl Stddm {
 
     /// Input bias, step embedding and position of every frame, `[b, t, c]`.
     fn shift(&self, times: Times<'_>, frames: usize) -> Result<Tensor> {
-        let (device, steps) = (self.parameters.device(), times.steps);
-        let index: Vec<u32> = steps.iter().map(|l| *l as u32).collect();
-        let rows = ops::embedding(&self.table, &Tensor::from_slice(device, [steps.len()], &index)?)?;
+        let (device, steps, width) = (self.parameters.device(), times.steps, self.options.step_width);
+        let rows: Vec<f64> = steps.iter().flat_map(|l| &self.table[l * width..(l + 1) * width]).copied().collect();
+        let rows = Tensor::from_f64(device, [steps.len(), width], &rows, self.parameters.dtype())?;
         let layer = |x: &Tensor, name: &str| -> Result<Tensor> {
             let (weight, bias) = self.parameters.pair(&format!("diffusion_embedding.{name}"))?;
             ops::silu(&ops::linear(x, &weight, Some(&bias))?)

@@ -22,6 +22,13 @@ pub(super) fn rows() -> Vec<Case> {
             problem: |s, values| problem(s, values, ops::linear_attention),
         },
         Case {
+            // Heads and windows that a workgroup of a GPU does not hold.
+            name: "linear_attention_wide",
+            axes: &[("sequences", 2), ("frames", 101), ("heads", 2), ("dim", 71)],
+            large: &[3, 97, 2, 68],
+            problem: |s, values| problem(s, values, ops::linear_attention),
+        },
+        Case {
             name: "softmax_attention",
             axes: AXES,
             large: &[301, 46, 1, 32],
@@ -31,6 +38,12 @@ pub(super) fn rows() -> Vec<Case> {
             name: "softmax_attention_heads",
             axes: AXES,
             large: &[67, 46, 8, 8],
+            problem: |s, values| problem(s, values, ops::softmax_attention),
+        },
+        Case {
+            name: "softmax_attention_wide",
+            axes: &[("sequences", 2), ("frames", 101), ("heads", 2), ("dim", 71)],
+            large: &[3, 97, 2, 68],
             problem: |s, values| problem(s, values, ops::softmax_attention),
         },
     ]

@@ -23,7 +23,7 @@ pub(super) fn rows() -> Vec<Case> {
         Case {
             name: "temporal_block_heads",
             axes: &[("batch", 2), ("frames", 13), ("nodes", 19), ("planes", 2), ("dim", 11), ("hidden", 11)],
-            large: &[1, 31, 67, 3, 17, 37],
+            large: &[1, 61, 67, 3, 17, 37],
             problem: |s, values| temporal_block(s, 2, values),
         },
         Case {
@@ -37,6 +37,25 @@ pub(super) fn rows() -> Vec<Case> {
             axes: &[("batch", 2), ("frames", 3), ("nodes", 31), ("width", 3), ("prototypes", 5)],
             large: &[1, 7, 1009, 5, 3],
             problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: false }, values),
+        },
+        Case {
+            // Shaders keep matrices of up to 32 channels whole, those of more in blocks, of more than 64 in several passes.
+            name: "spatial_block_wide",
+            axes: &[("batch", 2), ("frames", 5), ("nodes", 23), ("width", 16), ("prototypes", 10)],
+            large: &[4, 70, 35, 16, 10],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: true, loss: true }, values),
+        },
+        Case {
+            name: "spatial_block_wider",
+            axes: &[("batch", 2), ("frames", 5), ("nodes", 23), ("width", 32), ("prototypes", 10)],
+            large: &[2, 9, 75, 32, 5],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: false, loss: false }, values),
+        },
+        Case {
+            name: "spatial_block_widest",
+            axes: &[("batch", 1), ("frames", 5), ("nodes", 17), ("width", 43), ("prototypes", 3)],
+            large: &[1, 9, 35, 44, 5],
+            problem: |s, values| spatial_block(s, Form { gated: true, bounded: false, loss: true }, values),
         },
         Case {
             name: "spatial_block_plain",
@@ -59,12 +78,15 @@ fn spatial_block(s: &[usize], form: Form, values: &mut Values) -> Problem {
     let &[b, t, n, width, k] = s else { unreachable!("five axes") };
     // A group norm of one or two numbers has no gradient to speak of.
     let (n, c, groups) = (n + 3, 2 * width, 2);
-    let mut inputs = vec![values.variable(&[b, n, t, c]), values.variable(&[n, k]), values.variable(&[k, c, c])];
+    // Sums over many channels stay where gates and differences are well conditioned.
+    let reach = (16.0 / c as f64).min(1.0);
+    let mut inputs = vec![values.variable(&[b, n, t, c]), values.variable(&[n, k])];
+    inputs.push(values.variable_in(&[k, c, c], -reach, reach));
     inputs.extend([values.variable_in(&[c], 0.5, 1.5), values.variable(&[c])]);
     if form.gated {
-        inputs.extend([values.variable(&[2 * c, c]), values.variable(&[2 * c])]);
+        inputs.extend([values.variable_in(&[2 * c, c], -reach, reach), values.variable(&[2 * c])]);
     }
-    inputs.extend([values.variable(&[1, c]), values.variable(&[1])]);
+    inputs.extend([values.variable_in(&[1, c], -reach, reach), values.variable(&[1])]);
     // Bounds that cut some predictions by far and leave the others alone by far.
     let bound = |share: f64, cut: f64, values: &mut Values| {
         let mut input = values.mask(&[n], share);

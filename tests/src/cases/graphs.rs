@@ -30,6 +30,13 @@ pub(super) fn rows() -> Vec<Case> {
             large: &[13, 4443, 3, 8, 17],
             problem: node_linear,
         },
+        Case {
+            // Weights that a workgroup of a GPU does not hold.
+            name: "node_linear_deep",
+            axes: &[("batch", 5), ("nodes", 3), ("prototypes", 19), ("channels", 101), ("out", 101)],
+            large: &[263, 2, 9, 67, 68],
+            problem: node_linear,
+        },
     ]
 }
 

@@ -25,6 +25,16 @@ pub(super) fn rows() -> Vec<Case> {
             },
         },
         Case {
+            // Rows that GPUs hold in a team of many invocations, and longer ones that they read again.
+            name: "layer_norm_wide",
+            axes: &[("rows", 5), ("channels", 2304)],
+            large: &[70, 2050],
+            problem: |s, values| Problem {
+                inputs: vec![values.variable(s), values.variable(&s[1..]), values.variable(&s[1..])],
+                apply: Box::new(|x| ops::layer_norm(&x[0], &x[1], &x[2], 0.1)),
+            },
+        },
+        Case {
             name: "group_norm",
             axes: &[("batch", 5), ("nodes", 70), ("groups", 4), ("group", 13)],
             large: &[3, 4443, 4, 8],
@@ -57,9 +67,35 @@ pub(super) fn rows() -> Vec<Case> {
             },
         },
         Case {
+            // More channels than GPUs give one workgroup.
+            name: "group_norm_wide",
+            axes: &[("batch", 2), ("nodes", 40), ("groups", 3), ("group", 130)],
+            large: &[2, 133, 2, 130],
+            problem: |s, values| {
+                let (groups, channels) = (s[2], s[2] * s[3]);
+                Problem {
+                    inputs: vec![
+                        values.variable(&[s[0], s[1], channels]),
+                        values.variable(&[channels]),
+                        values.variable(&[channels]),
+                    ],
+                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
+                }
+            },
+        },
+        Case {
             name: "softmax",
             axes: &[("rows", 40), ("columns", 70)],
             large: &[701, 100],
+            problem: |s, values| Problem {
+                inputs: vec![values.variable_in(s, -4.0, 4.0)],
+                apply: Box::new(|x| ops::softmax(&x[0])),
+            },
+        },
+        Case {
+            name: "softmax_wide",
+            axes: &[("rows", 5), ("columns", 2304)],
+            large: &[31, 2050],
             problem: |s, values| Problem {
                 inputs: vec![values.variable_in(s, -4.0, 4.0)],
                 apply: Box::new(|x| ops::softmax(&x[0])),

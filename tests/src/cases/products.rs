@@ -7,7 +7,7 @@ pub(super) fn rows() -> Vec<Case> {
     vec![
         Case {
             name: "linear",
-            axes: &[("rows", 70), ("in", 40), ("out", 40)],
+            axes: &[("rows", 140), ("in", 90), ("out", 90)],
             large: &[9001, 32, 64],
             problem: |s, values| Problem {
                 inputs: vec![values.variable(&[s[0], s[1]]), values.variable(&[s[2], s[1]]), values.variable(&[s[2]])],
@@ -16,7 +16,7 @@ pub(super) fn rows() -> Vec<Case> {
         },
         Case {
             name: "reused_operand",
-            axes: &[("rows", 40), ("columns", 31)],
+            axes: &[("rows", 130), ("columns", 67)],
             large: &[301, 67],
             problem: |s, values| Problem {
                 inputs: vec![values.variable(s)],
@@ -25,7 +25,7 @@ pub(super) fn rows() -> Vec<Case> {
         },
         Case {
             name: "matmul",
-            axes: &[("batch", 5), ("m", 31), ("k", 31), ("n", 31)],
+            axes: &[("batch", 5), ("m", 67), ("k", 31), ("n", 67)],
             large: &[7, 61, 67, 127],
             problem: |s, values| Problem {
                 inputs: vec![values.variable(&[s[0], s[1], s[2]]), values.variable(&[s[0], s[2], s[3]])],
@@ -34,7 +34,7 @@ pub(super) fn rows() -> Vec<Case> {
         },
         Case {
             name: "matmul_transposed",
-            axes: &[("batch", 5), ("m", 31), ("k", 31), ("n", 31)],
+            axes: &[("batch", 5), ("m", 67), ("k", 31), ("n", 67)],
             large: &[1, 261, 67, 127],
             problem: |s, values| Problem {
                 inputs: vec![values.variable(&[s[0], s[1], s[2]]), values.variable(&[s[0], s[3], s[2]])],

@@ -26,6 +26,10 @@ use crate::{Error, Result, training};
 const SAMPLE: &[u8] = include_bytes!("../../data/ostia_pacific_monthly.nc");
 const VARIABLE: &str = "surface_temperature";
 const CLOUDED: f64 = 0.5;
+/// Epochs and samples.
+const WHOLE: (usize, usize) = (20, 8);
+/// The same where the GPU is software, some 50 times slower than the processor's own kernels.
+const SHORT: (usize, usize) = (1, 2);
 
 /// Train on the embedded sample, fill its gaps, score the result and write a report, without network
 #[derive(Args)]
@@ -34,12 +38,12 @@ pub(super) struct Demo {
     /// Folder of the results
     #[arg(short, long, value_name = "DIR", default_value = "isobath-demo")]
     out: PathBuf,
-    /// Passes over the training windows
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    epochs: usize,
-    /// Samples of every missing cell
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    samples: usize,
+    /// Passes over the training windows [default: 20, or 1 on a GPU that is software]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Samples of every missing cell [default: 8, or 2 on a GPU that is software]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
     #[command(flatten)]
     pages: Pages,
 }
@@ -57,7 +61,9 @@ struct Scene {
 impl Demo {
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let started = Instant::now();
-        let config = self.configuration();
+        let (epochs, samples) = if device.is_software_gpu() { SHORT } else { WHOLE };
+        let (epochs, samples) = (self.epochs.unwrap_or(epochs), self.samples.unwrap_or(samples));
+        let config = configuration(epochs, samples);
         config.check()?;
         make_folder(&self.out)?;
         self.pages.expect_writable()?;
@@ -67,6 +73,13 @@ impl Demo {
              Drifting clouds are drawn over it: {:.0} % of the sea cells are hidden from the model.\n",
             100.0 * share(&scene.hidden)
         );
+        if device.is_software_gpu() {
+            println!(
+                "This GPU is software and slow, so the demo is short: {epochs} of {} epochs, {samples} of {} samples.\n\
+                 Its scores say less than those of the whole one (--epochs {0} --samples {1}).\n",
+                WHOLE.0, WHOLE.1
+            );
+        }
         eprintln!("{}", scene.record.describe());
         let mut trained = Trained::new(device, config, scene.record.place.clone())?;
         trained.config.write(&self.out.join("config.toml"))?;
@@ -74,11 +87,11 @@ impl Demo {
         report::loss_curve(&self.out.join("loss.png"), &steps, "Training the demo model")?;
         let observed = &scene.record.series.observed;
         let start = Instant::now();
-        let samples = imputing::sample(&trained, &scene.record.series, observed)?;
-        let model = Estimate::of_samples(&samples, self.samples, start.elapsed().as_secs_f64());
+        let drawn = imputing::sample(&trained, &scene.record.series, observed)?;
+        let model = Estimate::of_samples(&drawn, samples, start.elapsed().as_secs_f64());
         let rows = scene.score(model)?;
         let coverage = rows[0].interval_90.map(|interval| interval.coverage);
-        let filled = Filled::new(&scene.record, observed, samples, self.samples);
+        let filled = Filled::new(&scene.record, observed, drawn, samples);
         let source = "STDDM (STIMP) on OSTIA monthly means under synthetic clouds".to_owned();
         filled.output(&scene.record, source, history()).write(&self.out.join("imputed.nc"))?;
         let scale = imputing::scale_name(Transform::Identity, scene.record.field.units.as_deref());
@@ -94,33 +107,6 @@ impl Demo {
         self.draw(&page, &scene)?;
         self.conclude(&rows, coverage, &scale);
         Ok(())
-    }
-
-    fn configuration(&self) -> Config {
-        Config {
-            data: config::Data {
-                variable: VARIABLE.into(),
-                transform: Some(Transform::Identity),
-                missing_threshold: MISSING_THRESHOLD,
-                train_frames: None,
-                heldout: None,
-            },
-            model: Options { channels: 16, ..Options::interpolating() },
-            train: config::Train {
-                window: 27,
-                // Clouds hide whole areas, so areas are what the model must learn to fill.
-                hiding: config::Hiding::Transplanted,
-                batch: 4,
-                epochs: self.epochs,
-                lr: 3e-3,
-                ..config::Train::default()
-            },
-            impute: config::Impute {
-                samples: self.samples,
-                spread: config::Spread::Interpolation,
-                ..config::Impute::default()
-            },
-        }
     }
 
     /// Writes the report, and two of its pictures.
@@ -161,6 +147,30 @@ impl Demo {
         for (name, what) in files {
             println!("  {name:<18} {what}");
         }
+    }
+}
+
+/// The settings of the demo.
+fn configuration(epochs: usize, samples: usize) -> Config {
+    Config {
+        data: config::Data {
+            variable: VARIABLE.into(),
+            transform: Some(Transform::Identity),
+            missing_threshold: MISSING_THRESHOLD,
+            train_frames: None,
+            heldout: None,
+        },
+        model: Options { channels: 16, ..Options::interpolating() },
+        train: config::Train {
+            window: 27,
+            // Clouds hide whole areas, so areas are what the model must learn to fill.
+            hiding: config::Hiding::Transplanted,
+            batch: 4,
+            epochs,
+            lr: 3e-3,
+            ..config::Train::default()
+        },
+        impute: config::Impute { samples, spread: config::Spread::Interpolation, ..config::Impute::default() },
     }
 }
 

@@ -14,17 +14,23 @@ pub(super) struct Machine {
     /// Where to compute
     #[arg(long, global = true, value_enum, default_value = "auto")]
     device: DeviceName,
-    /// Most memory that tensors may take, such as 500MB or 2GiB
+    /// GPU of --device wgpu: part of its name, its index among all, or auto for the fastest one, which is never software
+    /// [default: ISOBATH_ADAPTER of the environment, or else auto]
+    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Most memory that tensors may take on the device, such as 500MB or 2GiB
     #[arg(long, global = true, value_name = "SIZE", value_parser = bytes)]
     memory_limit: Option<usize>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceName {
-    /// The best one of this machine
+    /// The processor; a GPU has to be asked for
     Auto,
     /// The processor
     Cpu,
+    /// A GPU, through Vulkan, Metal or DirectX 12
+    Wgpu,
 }
 
 impl Machine {
@@ -35,8 +41,26 @@ impl Machine {
             pool.map_err(|error| Error::Fault(format!("{threads} threads: {error}")))?;
         }
         match self.device {
+            DeviceName::Wgpu => self.gpu(),
+            DeviceName::Auto | DeviceName::Cpu if self.adapter.is_some() => {
+                Err(Error::Input("--adapter: expected --device wgpu beside it".into()))
+            }
             DeviceName::Auto | DeviceName::Cpu => Ok(Device::cpu_with(self.memory_limit, false)),
         }
+    }
+
+    /// The GPU that the command line names, or else the environment.
+    fn gpu(&self) -> Result<Device> {
+        let named = self.adapter.clone().or_else(|| std::env::var("ISOBATH_ADAPTER").ok());
+        let device = Device::wgpu_with(named.as_deref().unwrap_or("auto"), self.memory_limit, false);
+        let device = device.map_err(|error| match error {
+            isobath_engine::Error::Device { .. } => {
+                Error::Input(format!("{error}; choose one with --adapter, or compute with --device cpu"))
+            }
+            other => other.into(),
+        })?;
+        eprintln!("computing on {}", device.description());
+        Ok(device)
     }
 }
 

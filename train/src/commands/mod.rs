@@ -7,10 +7,13 @@ mod evaluate_forecast;
 mod forecast;
 mod hide;
 mod impute;
+mod kernels;
 mod machine;
 mod outlook;
+mod profile;
 mod report;
 mod stimp;
+mod synthetic;
 mod train;
 mod verify;
 
@@ -23,7 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::{Error, Result, interrupt};
 use machine::Machine;
 
-/// Fills the gaps of earth-science fields with STIMP's diffusion model, on the processor.
+/// Fills the gaps of earth-science fields with STIMP's diffusion model, on the processor or a GPU.
 #[derive(Parser)]
 #[command(name = "isobath", version, after_help = "Start with: isobath demo")]
 struct CommandLine {
@@ -44,6 +47,8 @@ enum Command {
     Forecast(Box<forecast::Forecast>),
     EvaluateForecast(Box<evaluate_forecast::EvaluateForecast>),
     Verify(verify::Verify),
+    Kernels(kernels::Kernels),
+    Profile(profile::Profile),
     Doctor(doctor::Doctor),
 }
 
@@ -87,6 +92,8 @@ fn obey(line: &CommandLine) -> Result<()> {
         Command::Forecast(forecast) => forecast.run(&device),
         Command::EvaluateForecast(evaluate) => evaluate.run(&device),
         Command::Verify(verify) => verify.run(&device),
+        Command::Kernels(kernels) => kernels.run(),
+        Command::Profile(profile) => profile.run(&device),
         Command::Doctor(doctor) => doctor.run(&device),
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn facts(device: &Device, started: Instant) -> Vec<(String, String)> 
     let facts = [
         ("Program", format!("isobath {}", env!("CARGO_PKG_VERSION"))),
         ("Command", history()),
-        ("Device", format!("{}, {} threads, {system}", device.name(), rayon::current_num_threads())),
+        ("Device", format!("{}, {} threads, {system}", device.description(), rayon::current_num_threads())),
         ("Made", date.unwrap_or_default()),
         ("Took", took),
     ];

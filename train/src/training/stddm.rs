@@ -44,7 +44,8 @@ pub fn split(frames: &Range<usize>, settings: &Train) -> Result<(Vec<usize>, Vec
 ///
 /// # Errors
 /// [`crate::Error::Input`] when the window is longer than the training record or the training diverges, which leaves the
-/// last checkpoint as it is; [`crate::Error::Interrupted`] on Ctrl-C, with a new checkpoint in `folder`.
+/// last checkpoint as it is, and so does [`crate::Error::DeviceLost`]; [`crate::Error::Interrupted`] on Ctrl-C, with a new
+/// checkpoint in `folder`.
 pub fn train(trained: &mut Trained, record: &Record, folder: &Path) -> Result<Vec<Step>> {
     let windows = split(&record.train, &trained.config.train)?;
     let epochs = trained.config.train.epochs;

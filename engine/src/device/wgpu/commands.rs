@@ -2,10 +2,14 @@
 
 use super::adapter::refused;
 use super::fault::Faults;
+use super::pipelines::Pipeline;
+use super::timestamps::Timestamps;
+use crate::device::profile::Profile;
 use crate::error::Result;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
-use wgpu::{BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePipeline, SubmissionIndex};
+use wgpu::{BindGroup, Buffer, BufferUsages, CommandEncoder, ComputePass, ComputePassDescriptor, SubmissionIndex};
 
 /// Bytes of the parameters of one launch, and what their place in the ring is a multiple of.
 pub(super) const SLOT: usize = 256;
@@ -50,6 +54,10 @@ pub(super) struct Commands {
     readback: Buffer,
     encoder: Option<CommandEncoder>,
     pass: Option<ComputePass<'static>>,
+    /// While dispatches are timed, each in a pass of its own.
+    timestamps: Option<Timestamps>,
+    /// What the last call of [`Commands::pace`] submitted.
+    paced: Option<SubmissionIndex>,
     pub(super) counters: Counters,
 }
 
@@ -63,7 +71,8 @@ impl Commands {
         let readback = buffer("readback", READBACK, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
         let counters = Counters { buffers: 2, buffer_bytes: (RING + READBACK) as u64, ..Counters::default() };
         let (pieces, staged) = (Vec::new(), Vec::with_capacity(RING));
-        Commands { device, queue, faults, pieces, ring, staged, readback, encoder: None, pass: None, counters }
+        let (encoder, pass, timestamps, paced) = (None, None, None, None);
+        Commands { device, queue, faults, pieces, ring, staged, readback, encoder, pass, timestamps, paced, counters }
     }
 
     /// The buffer that holds the parameters of launches.
@@ -92,10 +101,28 @@ impl Commands {
         Some(())
     }
 
+    /// Submits what is recorded, and from then on times dispatches for `profile` or no more.
+    pub(super) fn time(&mut self, profile: Option<Arc<Profile>>) -> Result<()> {
+        self.finish()?;
+        self.timestamps = profile.map(|profile| Timestamps::new(&self.device, &self.queue, profile));
+        if self.timestamps.is_some() {
+            self.counters.buffers += Timestamps::BUFFERS as u64;
+            self.counters.buffer_bytes += (Timestamps::BUFFERS * Timestamps::BYTES) as u64;
+        }
+        self.faults.check()
+    }
+
+    /// Submits what is recorded and waits until all is done.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.submit();
+        self.wait(None)
+    }
+
     /// Puts bytes of at most a [`SLOT`] or a [`SMALL`] upload on the ring and says where; submits first when it is full.
     pub(super) fn stage(&mut self, bytes: &[u8]) -> usize {
         let mut start = self.staged.len().next_multiple_of(SLOT);
-        if start + bytes.len().max(SLOT) > RING {
+        let full = self.timestamps.as_ref().is_some_and(Timestamps::full);
+        if full || start + bytes.len().max(SLOT) > RING {
             self.submit();
             start = 0;
         }
@@ -107,18 +134,24 @@ impl Commands {
     /// Records `groups` workgroups of a pipeline; `slot` is where its parameters are on the ring.
     pub(super) fn dispatch(
         &mut self,
-        pipeline: &ComputePipeline,
+        pipeline: &Pipeline,
         buffers: &BindGroup,
         parameters: &BindGroup,
         slot: usize,
         groups: [u32; 2],
     ) {
-        if self.pass.is_none() {
-            let pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            self.pass = Some(pass.forget_lifetime());
-        }
-        let Some(pass) = &mut self.pass else { return };
-        pass.set_pipeline(pipeline);
+        let encoder = encoder(&mut self.encoder, &self.device);
+        let pass = match &mut self.timestamps {
+            None => self.pass.get_or_insert_with(|| encoder.begin_compute_pass(&<_>::default()).forget_lifetime()),
+            Some(timestamps) => {
+                // The last one ends before the next one begins.
+                self.pass = None;
+                let timestamp_writes = Some(timestamps.next(pipeline.kernel, pipeline.entry));
+                let descriptor = ComputePassDescriptor { label: None, timestamp_writes };
+                self.pass.insert(encoder.begin_compute_pass(&descriptor).forget_lifetime())
+            }
+        };
+        pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, buffers, &[]);
         pass.set_bind_group(1, parameters, &[slot as u32]);
         pass.dispatch_workgroups(groups[0], groups[1], 1);
@@ -172,53 +205,92 @@ impl Commands {
             let (from, len) = (start + i * READBACK, bytes.len() as u64);
             self.copies().copy_buffer_to_buffer(&source, from as u64, &target, 0, len);
             let submission = self.submit();
-            self.fetch(submission, bytes)?;
+            self.fetch(&target, submission, bytes)?;
         }
         self.faults.check()
     }
 
-    /// Waits for a submission and copies what it left in the readback buffer.
-    fn fetch(&mut self, submission: Option<SubmissionIndex>, bytes: &mut [u8]) -> Result<()> {
-        let mapped = self.readback.slice(..bytes.len() as u64);
+    /// Submits what is recorded and waits for what the call before submitted.
+    pub(super) fn pace(&mut self) -> Result<()> {
+        let submission = self.submit();
+        match std::mem::replace(&mut self.paced, submission) {
+            Some(before) => self.wait(Some(before)),
+            None => self.faults.check(),
+        }
+    }
+
+    /// An error when the device is lost or refused something.
+    pub(super) fn check(&self) -> Result<()> {
+        self.faults.check()
+    }
+
+    /// Gives the device up.
+    pub(super) fn lose(&mut self) {
+        self.device.destroy();
+        // The loss is reported once the queue is empty.
+        let _ = self.wait(None);
+    }
+
+    /// Waits until a submission is done, or all are.
+    fn wait(&self, submission: Option<SubmissionIndex>) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(PATIENCE) };
+        // Where the driver loses the device, wgpu tells `faults` and then panics.
+        match catch_unwind(AssertUnwindSafe(|| self.device.poll(wait))) {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => self.faults.report(true, &format!("no answer for {} s", PATIENCE.as_secs())),
+            Err(_) => self.faults.report(true, "the driver cannot say why"),
+        }
+        self.faults.check()
+    }
+
+    /// Waits for a submission and copies what it left in a buffer to read from.
+    fn fetch(&self, from: &Buffer, submission: Option<SubmissionIndex>, bytes: &mut [u8]) -> Result<()> {
+        let mapped = from.slice(..bytes.len() as u64);
         let (send, receive) = mpsc::channel();
         // The receiver outlives the call.
         mapped.map_async(wgpu::MapMode::Read, move |done| drop(send.send(done)));
-        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: Some(PATIENCE) };
-        let waited = self.device.poll(wait);
-        self.faults.check()?;
-        if waited.is_err() {
-            let seconds = PATIENCE.as_secs();
-            let what = format!("no answer within {seconds} s; a smaller batch makes each launch shorter");
-            self.faults.report(false, &what);
-            return self.faults.check();
-        }
+        self.wait(submission)?;
         let unreadable = || refused("the result could not be read back from the GPU");
         receive.try_recv().map_err(|_| unreadable())?.map_err(|_| unreadable())?;
         bytes.copy_from_slice(&mapped.get_mapped_range().map_err(|_| unreadable())?);
-        self.readback.unmap();
+        from.unmap();
         Ok(())
     }
 
     /// Hands what is recorded to the GPU.
     fn submit(&mut self) -> Option<SubmissionIndex> {
         self.pass = None;
-        let encoder = self.encoder.take()?;
+        let mut encoder = self.encoder.take()?;
+        let timed = self.timestamps.as_ref().and_then(|timestamps| timestamps.resolve(&mut encoder));
         if !self.staged.is_empty() {
             self.queue.write_buffer(&self.ring, 0, &self.staged);
             self.staged.clear();
         }
         self.counters.submissions += 1;
-        Some(self.queue.submit([encoder.finish()]))
+        let submission = self.queue.submit([encoder.finish()]);
+        if let Some((stamps, len)) = timed {
+            self.collect(&stamps, len, submission.clone());
+        }
+        Some(submission)
     }
 
-    fn encoder(&mut self) -> &mut CommandEncoder {
-        self.encoder
-            .get_or_insert_with(|| self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
+    /// Waits for the times of a submission.
+    fn collect(&mut self, stamps: &Buffer, len: usize, submission: SubmissionIndex) {
+        let mut bytes = vec![0; len];
+        match (self.fetch(stamps, Some(submission), &mut bytes), &mut self.timestamps) {
+            (Ok(()), Some(timestamps)) => timestamps.collect(&bytes),
+            (Err(error), _) => self.faults.report(false, &error.to_string()),
+            (Ok(()), None) => {}
+        }
     }
 
     /// The encoder outside of any pass, where copies are recorded.
     fn copies(&mut self) -> &mut CommandEncoder {
         self.pass = None;
-        self.encoder()
+        encoder(&mut self.encoder, &self.device)
     }
+}
+
+fn encoder<'a>(open: &'a mut Option<CommandEncoder>, device: &wgpu::Device) -> &'a mut CommandEncoder {
+    open.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
 }

@@ -8,14 +8,16 @@
 mod adapter;
 mod commands;
 mod fault;
+mod kept;
 mod pipelines;
 pub mod shader;
+mod timestamps;
 
-pub use adapter::{Offer, adapters};
+pub use adapter::{Abilities, Offer, adapters};
 pub use commands::Counters;
 
 use super::bind::{self, Bind};
-use super::profile::Profile;
+use super::profile::{Clock, Profile};
 use crate::error::{Error, Result};
 use crate::memory::{Region, Slab, Store};
 use crate::shape::Shape;
@@ -26,10 +28,11 @@ use commands::{Commands, Place, SLOT};
 use fault::Faults;
 use isobath_kernels::wgsl::{self, ABSENT, Dispatches, Limits};
 use isobath_kernels::{Entry, Kernel};
+use kept::Kept;
 use pipelines::Pipelines;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 /// Bytes of the smallest piece without a budget.
 const PIECE: usize = 64 << 20;
@@ -37,7 +40,7 @@ const PIECE: usize = 64 << 20;
 /// A GPU's memory, commands and counters.
 pub struct Wgpu {
     pub(super) slab: Slab,
-    pub(super) profile: Profile,
+    pub(super) profile: Arc<Profile>,
     offer: Offer,
     gpu: Arc<Gpu>,
     limits: Limits,
@@ -63,7 +66,8 @@ impl Wgpu {
         let subgroups = device.features().contains(::wgpu::Features::SUBGROUP);
         let faults = Faults::watch(&device);
         let mut commands = Commands::new(device.clone(), queue, faults);
-        let pipelines = Pipelines::new(device, checked, &mut commands);
+        let kept = Kept::open(&device, &offer.info());
+        let pipelines = Pipelines::new(device, kept, checked, &mut commands);
         let gpu = Arc::new(Gpu(Mutex::new((commands, pipelines))));
         let largest = offered.max_storage_buffer_binding_size.min(offered.max_buffer_size) as usize;
         // Under a small budget no region may take most of it.
@@ -72,7 +76,7 @@ impl Wgpu {
         let store = Pieces { gpu: gpu.clone(), largest, piece, left };
         Ok(Wgpu {
             slab: Slab::new(Box::new(store), limit, checked),
-            profile: Profile::default(),
+            profile: Arc::default(),
             offer,
             gpu,
             limits: Limits {
@@ -94,6 +98,12 @@ impl Wgpu {
         self.gpu.lock().0.counters
     }
 
+    /// Gives the device up, as a driver does that resets it: whatever uses it from now on fails with
+    /// [`Error::DeviceLost`]. For tests of what follows.
+    pub fn lose(&self) {
+        self.gpu.lock().0.lose();
+    }
+
     pub(super) fn expect_number_type(&self, dtype: DType) -> Result<()> {
         match dtype {
             DType::F32 | DType::U32 => Ok(()),
@@ -106,15 +116,39 @@ impl Wgpu {
 
     pub(super) fn run<P: Pod>(&self, kernel: &Kernel<P>, parameters: &P, bound: &[Bind<'_>]) -> Result<()> {
         bind::check(kernel.name, kernel.buffers, bound)?;
-        let Some(wgsl) = &kernel.wgsl else {
-            return Err(refused(format!("kernel {} has no shader yet; the cpu has all", kernel.name)));
-        };
-        let dispatches = (wgsl.dispatches)(parameters, &self.limits);
+        let dispatches = (kernel.wgsl.dispatches)(parameters, &self.limits);
         if let Some(what) = dispatches.refused {
             return Err(refused(format!("{}: {what}", kernel.name)));
         }
-        self.launch(&kernel.entry(), bytemuck::bytes_of(parameters), bound, &dispatches)?;
-        self.profile.count(kernel.name, Duration::ZERO, (kernel.cost)(parameters));
+        let parameter_bytes = bytemuck::bytes_of(parameters);
+        if self.profile.clock() == Some(Clock::Host) {
+            self.finish()?;
+            let start = Instant::now();
+            self.launch(&kernel.entry(), parameter_bytes, bound, &dispatches)?;
+            self.finish()?;
+            self.profile.ended(kernel.name, start);
+        } else {
+            self.launch(&kernel.entry(), parameter_bytes, bound, &dispatches)?;
+        }
+        self.profile.count(kernel.name, (kernel.cost)(parameters));
+        Ok(())
+    }
+
+    /// Waits until all launches are done.
+    pub(super) fn finish(&self) -> Result<()> {
+        self.gpu.lock().0.finish()
+    }
+
+    /// Times launches from now on, or no more.
+    pub(super) fn set_clock(&self, clock: Option<Clock>) -> Result<()> {
+        if clock == Some(Clock::Gpu) && !self.offer.abilities().timestamps {
+            let name = &self.offer.name;
+            return Err(refused(format!(
+                "{name} offers no timestamps; the host's clock can time its launches one by one"
+            )));
+        }
+        self.gpu.lock().0.time((clock == Some(Clock::Gpu)).then(|| self.profile.clone()))?;
+        self.profile.set_clock(clock);
         Ok(())
     }
 
@@ -135,19 +169,24 @@ impl Wgpu {
         // An absent buffer is bound to any piece.
         let any = places.iter().flatten().map(|(piece, _)| *piece).next().unwrap_or(0);
         let (commands, pipelines) = &mut *self.gpu.lock();
+        commands.check()?;
         let slot = commands.stage(&slot);
         for (entry, groups) in dispatches.steps.iter().filter(|(_, groups)| *groups > 0) {
             let pipeline = pipelines.pipeline(kernel, entry, commands)?;
             let piece = |binding: &u32| places[*binding as usize].map_or(any, |(piece, _)| piece);
             let buffers = pipelines.group(&pipeline, pipeline.bindings.iter().map(piece).collect(), commands);
             let grid = fold(*groups, self.widest);
-            commands.dispatch(&pipeline.pipeline, &buffers, &pipelines.parameters, slot, grid);
+            commands.dispatch(&pipeline, &buffers, &pipelines.parameters, slot, grid);
         }
         Ok(())
     }
 
     pub(super) fn read(&self, place: Place, bytes: &mut [u8]) -> Result<()> {
         self.gpu.lock().0.read(place, bytes)
+    }
+
+    pub(super) fn pace(&self) -> Result<()> {
+        self.gpu.lock().0.pace()
     }
 
     pub(super) fn write(&self, place: Place, bytes: &[u8]) -> Result<()> {

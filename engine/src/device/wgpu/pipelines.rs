@@ -3,6 +3,7 @@
 use super::adapter::refused;
 use super::commands::{Commands, SLOT};
 use super::fault::one_line;
+use super::kept::Kept;
 use super::shader::{EntryPoint, Shader};
 use crate::error::Result;
 use isobath_kernels::Entry;
@@ -15,6 +16,8 @@ use wgpu::{
 /// What can be dispatched.
 #[derive(Clone)]
 pub(super) struct Pipeline {
+    pub(super) kernel: &'static str,
+    pub(super) entry: &'static str,
     pub(super) pipeline: ComputePipeline,
     /// The kernel's buffers that it uses.
     pub(super) bindings: Vec<u32>,
@@ -24,6 +27,7 @@ pub(super) struct Pipeline {
 pub(super) struct Pipelines {
     device: wgpu::Device,
     limits: wgpu::Limits,
+    kept: Option<Kept>,
     /// Whether shaders check their indices.
     checked: bool,
     shaders: HashMap<&'static str, (Shader, wgpu::ShaderModule)>,
@@ -37,7 +41,7 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    pub(super) fn new(device: wgpu::Device, checked: bool, commands: &mut Commands) -> Self {
+    pub(super) fn new(device: wgpu::Device, kept: Option<Kept>, checked: bool, commands: &mut Commands) -> Self {
         let parameter_layout = layout(&device, &[(0, BufferBindingType::Uniform)]);
         let slot = wgpu::BufferBinding { buffer: commands.ring(), offset: 0, size: NonZeroU64::new(SLOT as u64) };
         let parameters = device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -48,6 +52,7 @@ impl Pipelines {
         commands.counters.bind_groups += 1;
         Pipelines {
             limits: device.limits(),
+            kept,
             device,
             checked,
             shaders: HashMap::new(),
@@ -129,9 +134,9 @@ impl Pipelines {
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
-            cache: None,
+            cache: self.kept.as_ref().map(|kept| &kept.pipelines),
         });
-        Ok(Pipeline { pipeline, bindings: entry.bindings.clone() })
+        Ok(Pipeline { kernel, entry: name, pipeline, bindings: entry.bindings.clone() })
     }
 
     fn expect_within_limits(&self, entry: &EntryPoint) -> Result<()> {

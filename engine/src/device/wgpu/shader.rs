@@ -32,10 +32,9 @@ impl Shader {
     /// [`isobath_kernels::wgsl`] for what it must look like.
     ///
     /// # Errors
-    /// The file, line and reason of what is wrong; the kernel's name when it has no shader.
+    /// The file, line and reason of what is wrong. Lines count on through the files of a shader that has several.
     pub fn new(kernel: &Entry) -> Result<Shader, String> {
-        let built_in = kernel.wgsl.ok_or_else(|| format!("kernel {} has no shader yet", kernel.name))?;
-        let (file, source) = source(kernel.name, built_in)?;
+        let (file, source) = source(kernel)?;
         let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string_with_path(&source, &file))?;
         let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
             .validate(&module)
@@ -60,17 +59,31 @@ impl Shader {
     }
 }
 
-/// File and text of a shader: those of the build, or in the folder that `ISOBATH_SHADERS` names, so that a shader can be
+/// Name and text of a shader: that of the build, or in the folder that `ISOBATH_SHADERS` names, so that a shader can be
 /// tuned without another build.
-fn source(kernel: &str, built_in: &'static str) -> Result<(String, Cow<'static, str>), String> {
+fn source(kernel: &Entry) -> Result<(String, Cow<'static, str>), String> {
     match std::env::var_os("ISOBATH_SHADERS") {
-        None => Ok((format!("shaders/{kernel}.wgsl"), Cow::Borrowed(built_in))),
+        None => Ok((format!("shaders/{}.wgsl", kernel.name), Cow::Borrowed(kernel.wgsl))),
         Some(folder) => {
-            let file = Path::new(&folder).join(format!("{kernel}.wgsl")).display().to_string();
-            let text = std::fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
-            Ok((file, Cow::Owned(text)))
+            let folder = Path::new(&folder);
+            let text = read(folder, kernel.name).map_err(|e| format!("{}: {e}", folder.display()))?;
+            Ok((folder.join(format!("{}.wgsl", kernel.name)).display().to_string(), Cow::Owned(text)))
         }
     }
+}
+
+/// `<name>.wgsl`, and after it `<name>.<part>.wgsl` in the order of their names.
+fn read(folder: &Path, name: &str) -> std::io::Result<String> {
+    let mut text = std::fs::read_to_string(folder.join(format!("{name}.wgsl")))?;
+    let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    let names = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let part = |file: &String| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest != ".wgsl");
+    let mut parts: Vec<String> = names.filter(|file| file.ends_with(".wgsl") && part(file)).collect();
+    parts.sort_unstable();
+    for part in parts {
+        text += &std::fs::read_to_string(folder.join(part))?;
+    }
+    Ok(text)
 }
 
 fn entry_point(module: &Module, info: &ModuleInfo, index: usize) -> EntryPoint {
@@ -172,4 +185,28 @@ fn check_entries(module: &Module, info: &ModuleInfo, kernel: &Entry) -> Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_a_shader_are_named() {
+        let head = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;\n\
+                    struct Parameters { len: u32, x: u32 }\n\
+                    @group(1) @binding(0) var<uniform> p: Parameters;\n";
+        let found = |rest: &str| {
+            let wgsl = Box::leak(format!("{head}{rest}").into_boxed_str());
+            let kernel = Entry { name: "double", buffers: &[("x", Access::Update)], parameters: 4, wgsl };
+            Shader::new(&kernel).err().unwrap_or_default()
+        };
+        let body = "@compute @workgroup_size(64) fn double() { x[p.x] = 2.0 * x[p.x]; }";
+        assert_eq!(found(body), "");
+        let unknown = found(&body.replace("2.0", "two"));
+        assert!(unknown.contains("shaders/double.wgsl:4:") && unknown.contains("two"), "{unknown}");
+        assert!(found(&body.replace("double", "twice")).contains("entry point `twice` must begin with `double`"));
+        let reads = found(&body.replace("x[p.x] = 2.0", "let y = 2.0"));
+        assert_eq!(reads, "shaders/double.wgsl: buffer `x` is declared Update and never written");
+    }
 }

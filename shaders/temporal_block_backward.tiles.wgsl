@@ -1,0 +1,228 @@
+// temporal_block_backward: gradients of keys and inputs; products of tiles. Goes on from temporal_block_backward.wgsl.
+
+// From the gradients of the gathered, of x1 and of the queries' logits to that of x0, and to all that hang on it.
+fn keys_backward(b: u32, n: u32, block: u32, rstd: vec4<f32>, logits: mat4x4<f32>) {
+    var keys = mat4x4<f32>();
+    var dk = keys;
+    var dq = keys;
+    var dx = keys;
+    if active_ {
+        keys = exponential(logits - by_columns(room[s.stats + column]));
+        keys = times(keys, by_columns(1.0 / room[s.stats + s.w + column]));
+        dk = product(0u, s.c, slot + 5u * s.matrix + column, s.w, false);
+        dk = times(keys, dk - by_columns(scratch[slot + 6u * s.matrix + column]));
+        dx = fours(kept(block), s.w);
+        dq = fours(kept(block) + 4u * s.w, s.w);
+    }
+    put(2u * s.array_, keys);
+    put(s.array_, dq);
+    workgroupBarrier();
+    var dnorm = mat4x4<f32>();
+    if active_ && column < s.c {
+        dnorm = product(2u * s.array_, s.w, slot + 4u * s.matrix + column, s.c, false);
+        dnorm += product(s.array_, s.w, p.scratch / 4u + s.q_turned + column, s.c, false);
+    }
+    workgroupBarrier();
+    put(2u * s.array_, dk);
+    workgroupBarrier();
+    // Keys sum to 1 over the frames whatever their bias is: it has no gradient.
+    add_bias(s.sum_bias_q, s.array_, s.w);
+    for (var i = lane; i < 2u * s.w * s.c; i += SIZE) {
+        let array_ = select(s.array_, 2u * s.array_, i >= s.w * s.c);
+        add(part_sums + s.sum_q + 4u * (i / s.c) * s.c + i % s.c, s.c, outer(array_ + i / s.c % s.w, i % s.c));
+    }
+    if active_ && column < s.c {
+        dnorm += product(2u * s.array_, s.w, p.scratch / 4u + s.k_turned + column, s.c, false);
+    }
+    dx += normalize_backward(rstd, dnorm);
+    put(s.array_, dx);
+    workgroupBarrier();
+    inputs_backward(b, n, block);
+    workgroupBarrier();
+}
+
+// Gradients of the shift, of W_in, and of the planes where wanted, from that of x0 in array 1.
+fn inputs_backward(b: u32, n: u32, block: u32) {
+    let first = 4u * block * s.quads;
+    let count = min(4u * s.quads, p.frames - min(first, p.frames));
+    for (var i = lane; i < count * s.c; i += SIZE) {
+        scratch[shifts + first * s.c + i] += room[s.array_ + i / s.c * s.stride + i % s.c];
+    }
+    for (var i = lane; i < p.inputs * s.c; i += SIZE) {
+        var sum = scratch[part_sums + i];
+        for (var t = 0u; t < count; t++) {
+            let x = planes[p.planes + plane(i / s.c, b, first + t, n)];
+            sum = fma(vec4(x), room[s.array_ + t * s.stride + i % s.c], sum);
+        }
+        scratch[part_sums + i] = sum;
+    }
+    for (var i = lane; p.dplanes != ABSENT && i < p.inputs * count; i += SIZE) {
+        var sum = 0.0;
+        for (var k = 0u; k < s.c; k++) {
+            sum += dot(room[s.array_ + i % count * s.stride + k], scratch[p.scratch / 4u + i / count * s.c + k]);
+        }
+        dplanes[p.dplanes + plane(i / count, b, first + i % count, n)] = sum;
+    }
+}
+
+// Reads the tile from an array of tokens.
+fn tile(array_: u32) -> mat4x4<f32> {
+    let at = array_ + select(0u, row * s.stride + column, active_);
+    let next = s.quads * s.stride;
+    return mat4x4(room[at], room[at + next], room[at + 2u * next], room[at + 3u * next]);
+}
+
+// Adds the sums over the rows of an array to the part's.
+fn add_bias(at: u32, array_: u32, width: u32) {
+    for (var i = lane; i < width; i += SIZE) {
+        var sum = scratch[part_sums + at + i];
+        for (var k = 0u; k < s.array_; k += s.stride) {
+            sum += room[array_ + k + i];
+        }
+        scratch[part_sums + at + i] = sum;
+    }
+}
+
+fn add(at: u32, width: u32, x: mat4x4<f32>) {
+    write(at, width, fours(at, width) + x);
+}
+
+// Shows the others a value of every invocation, in one of two places by turns: between two writes to one there must be a
+// barrier behind what reads it.
+fn show(place: u32, value: vec4<f32>) {
+    if active_ {
+        room[place + row * s.stride + column] = value;
+    }
+}
+
+// The sum of the row's values of some columns.
+fn across(place: u32, first: u32, count: u32, value: vec4<f32>) -> vec4<f32> {
+    show(place, value);
+    workgroupBarrier();
+    return row_sum(place, first, count);
+}
+
+fn row_sum(place: u32, first: u32, count: u32) -> vec4<f32> {
+    var sum = vec4(0.0);
+    for (var k = 0u; active_ && k < count; k++) {
+        sum += room[place + row * s.stride + first + k];
+    }
+    return sum;
+}
+
+// Writes the tile to an array of tokens.
+fn put(array_: u32, x: mat4x4<f32>) {
+    if active_ {
+        let at = array_ + row * s.stride + column;
+        let next = s.quads * s.stride;
+        room[at] = x[0];
+        room[at + next] = x[1];
+        room[at + 2u * next] = x[2];
+        room[at + 3u * next] = x[3];
+    }
+}
+
+// The tile's rows of an array of tokens times a matrix from `weight` on, which has `width` columns; its bias lies behind.
+fn product(array_: u32, terms: u32, weight: u32, width: u32, biased: bool) -> mat4x4<f32> {
+    let at = array_ + row * s.stride;
+    let next = s.quads * s.stride;
+    var sum = mat4x4<f32>();
+    if biased {
+        sum = by_columns(scratch[weight + 4u * terms * width]);
+    }
+    for (var k = 0u; k < terms; k++) {
+        let x = mat4x4(room[at + k], room[at + next + k], room[at + 2u * next + k], room[at + 3u * next + k]);
+        sum = add_product(sum, x, fours(weight + 4u * k * width, width));
+    }
+    return sum;
+}
+
+// Four rows of a matrix [.., c] times another one.
+fn stored_product(at: u32, weight: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var k = 0u; k < s.c; k++) {
+        sum = add_product(sum, fours(at + k, s.c), fours(weight + 4u * k * s.c, s.c));
+    }
+    return sum;
+}
+
+fn add_product(sum: mat4x4<f32>, x: mat4x4<f32>, w: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(add_row(sum[0], x[0], w), add_row(sum[1], x[1], w), add_row(sum[2], x[2], w), add_row(sum[3], x[3], w));
+}
+
+fn add_row(sum: vec4<f32>, x: vec4<f32>, w: mat4x4<f32>) -> vec4<f32> {
+    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], sum))));
+}
+
+// Four columns of an array of tokens times four of another, over all rows.
+fn outer(left: u32, right: u32) -> mat4x4<f32> {
+    var sum = mat4x4<f32>();
+    for (var i = 0u; i < s.array_; i += s.stride) {
+        sum = add_outer(sum, room[left + i], room[right + i]);
+    }
+    return sum;
+}
+
+fn add_outer(sum: mat4x4<f32>, x: vec4<f32>, y: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(fma(vec4(x.x), y, sum[0]), fma(vec4(x.y), y, sum[1]), fma(vec4(x.z), y, sum[2]), fma(vec4(x.w), y, sum[3]));
+}
+
+fn fours(at: u32, width: u32) -> mat4x4<f32> {
+    return mat4x4(scratch[at], scratch[at + width], scratch[at + 2u * width], scratch[at + 3u * width]);
+}
+
+fn write(at: u32, width: u32, x: mat4x4<f32>) {
+    scratch[at] = x[0];
+    scratch[at + width] = x[1];
+    scratch[at + 2u * width] = x[2];
+    scratch[at + 3u * width] = x[3];
+}
+
+// A number for every row of a tile, and for every column.
+fn by_rows(x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(vec4(x.x), vec4(x.y), vec4(x.z), vec4(x.w));
+}
+
+fn by_columns(x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x, x, x, x);
+}
+
+fn times(x: mat4x4<f32>, y: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(x[0] * y[0], x[1] * y[1], x[2] * y[2], x[3] * y[3]);
+}
+
+fn exponential(x: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4(exp(x[0]), exp(x[1]), exp(x[2]), exp(x[3]));
+}
+
+fn dots(x: mat4x4<f32>, y: mat4x4<f32>) -> vec4<f32> {
+    return vec4(dot(x[0], y[0]), dot(x[1], y[1]), dot(x[2], y[2]), dot(x[3], y[3]));
+}
+
+fn highest(x: vec4<f32>) -> f32 {
+    return max(max(x.x, x.y), max(x.z, x.w));
+}
+
+// Phi(x), the normal distribution function by Mills' ratio: see `unary.wgsl`.
+fn distribution(x: vec4<f32>) -> vec4<f32> {
+    let m = min(abs(x), vec4(6.0)) - 1.5;
+    var ratio = fma(m, vec4(-7.9097356e-7), vec4(6.2724853e-6));
+    ratio = fma(m, ratio, vec4(-2.0523585e-5));
+    ratio = fma(m, ratio, vec4(6.0259103e-5));
+    ratio = fma(m, ratio, vec4(-0.00024516502));
+    ratio = fma(m, ratio, vec4(0.00093701977));
+    ratio = fma(m, ratio, vec4(-0.0031852073));
+    ratio = fma(m, ratio, vec4(0.010291503));
+    ratio = fma(m, ratio, vec4(-0.0313218));
+    ratio = fma(m, ratio, vec4(0.088203795));
+    ratio = fma(m, ratio, vec4(-0.22627664));
+    ratio = fma(m, ratio, vec4(0.5158155));
+    let tail = density(x) * ratio;
+    return select(tail, 1.0 - tail, x > vec4(0.0));
+}
+
+fn density(x: vec4<f32>) -> vec4<f32> {
+    return 0.3989423 * exp(-0.5 * min(x * x, vec4(150.0)));
+}
+
+// The weights. A launch has too few numbers of each to be folded into rows of workgroups.
