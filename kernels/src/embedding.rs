@@ -36,6 +36,7 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
             false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
         },
     },
+    ptx: Some(Ptx { source: include_str!("../ptx/embedding.ptx"), dispatches }),
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -58,6 +59,20 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
     },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/embedding_backward.ptx"),
+        dispatches: |p| {
+            let (elements, warps) = (p.v * p.c, p.v * p.c.div_ceil(128));
+            // Writing and reading the parts moves a twelfth of what a gradient of the rows does, or less.
+            let parts = (p.rows / (24 * p.v).max(1024)).min(256);
+            if parts < 2 {
+                return Dispatches::one("embedding_backward", warps.div_ceil(8));
+            }
+            Dispatches::with_scratch(parts, elements as usize)
+                .then("embedding_backward", (warps * parts).div_ceil(8))
+                .then("embedding_backward_last", elements.div_ceil(256))
+        },
+    }),
     cost: |p| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }

@@ -4,7 +4,7 @@
 //! Bound by the two exponentials of an element; 12 and 20 bytes an element of y.
 
 use crate::wgsl::{Dispatches, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -30,6 +30,7 @@ pub static GATE: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/gate.wgsl"),
         dispatches: |p, _| elementwise(p, "gate", "gate_each"),
     },
+    ptx: Some(Ptx { source: include_str!("../ptx/gate.ptx"), dispatches: |p| launches(p, ["gate_fours", "gate"]) }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -45,6 +46,10 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/gate_backward.wgsl"),
         dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
     },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/gate_backward.ptx"),
+        dispatches: |p| launches(p, ["gate_backward_fours", "gate_backward"]),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }
@@ -53,6 +58,14 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
 
 /// One invocation for four elements of y where they lie in one row, else for one.
 fn elementwise(p: &Params, fours: &'static str, each: &'static str) -> Dispatches {
+    match p.c.is_multiple_of(4) {
+        true => Dispatches::one(fours, (p.rows * p.c).div_ceil(1024)),
+        false => Dispatches::one(each, (p.rows * p.c).div_ceil(256)),
+    }
+}
+
+/// The first entry point where rows are whole fours, else the second.
+fn launches(p: &Params, [fours, each]: [&'static str; 2]) -> Dispatches {
     match p.c.is_multiple_of(4) {
         true => Dispatches::one(fours, (p.rows * p.c).div_ceil(1024)),
         false => Dispatches::one(each, (p.rows * p.c).div_ceil(256)),

@@ -62,6 +62,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/gated_head.wgsl"), dispatches },
+    ptx: None,
     cost,
 };
 

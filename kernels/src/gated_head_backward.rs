@@ -54,6 +54,7 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ),
         dispatches,
     },
+    ptx: None,
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }

@@ -45,6 +45,7 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
         ),
         dispatches,
     },
+    ptx: None,
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);

@@ -7,7 +7,7 @@
 //! last-level cache.
 
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -43,11 +43,26 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/group_norm.wgsl"), dispatches },
+    ptx: Some(Ptx { source: include_str!("../ptx/group_norm.ptx"), dispatches: launches }),
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }
     },
 };
+
+/// Moments of a group over parts of the nodes, about 4096 numbers each; of all nodes; y.
+fn launches(p: &Params) -> Dispatches {
+    let (groups, width) = (p.batch * p.groups, p.channels / p.groups.max(1));
+    let len = p.batch * p.nodes * p.channels;
+    let parts = (p.nodes * width).div_ceil(4096).max(1);
+    let moments = Dispatches::with_scratch(parts, 2 * groups as usize)
+        .then("group_norm_parts", groups * parts)
+        .then("group_norm_moments", groups.div_ceil(8));
+    match width % 4 {
+        0 => moments.then("group_norm", (len / 4).div_ceil(256)),
+        _ => moments.then("group_norm_each", len.div_ceil(256)),
+    }
+}
 
 /// One dispatch for samples that a workgroup holds; else moments of chunks, their merger, and the result.
 fn dispatches(p: &Params, limits: &Limits) -> Dispatches {

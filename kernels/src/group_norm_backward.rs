@@ -8,7 +8,7 @@
 
 use crate::group_norm::{Blocks, Params, elements_of_a_task};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
 use rayon::prelude::*;
 
 /// dx, dgamma and dbeta.
@@ -26,11 +26,31 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/group_norm_backward.wgsl"), dispatches },
+    ptx: Some(Ptx { source: include_str!("../ptx/group_norm_backward.ptx"), dispatches: launches }),
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }
     },
 };
+
+/// Sums of channels over parts of the nodes, about 16384 numbers each; their sums over groups and over samples; dx.
+fn launches(p: &Params) -> Dispatches {
+    let (groups, len) = (p.batch * p.groups, p.batch * p.nodes * p.channels);
+    let parts = (p.nodes * p.channels).div_ceil(16384).max(1);
+    let sums = (2 * p.batch * p.channels) as usize;
+    // Sums of every part and sample, then two of every group.
+    let scratch = Dispatches::with_scratch(parts, sums + (2 * groups as usize).div_ceil(parts as usize));
+    let fours = (p.channels / p.groups.max(1)).is_multiple_of(4);
+    let (first, last) = match fours {
+        true => (("group_norm_backward_parts", p.channels / 4), ("group_norm_backward", len / 4)),
+        false => (("group_norm_backward_parts_each", p.channels), ("group_norm_backward_each", len)),
+    };
+    scratch
+        .then(first.0, p.batch * parts * first.1.div_ceil(256))
+        .then("group_norm_backward_groups", groups.div_ceil(8))
+        .then("group_norm_backward_columns", (2 * p.channels).div_ceil(8))
+        .then(last.0, last.1.div_ceil(256))
+}
 
 /// Sums of chunks, their merger in each group, dx; one dispatch for samples that a workgroup holds. Then the sums of all
 /// chunks. Scratch memory has a part for each chunk, and one a sample for its groups.

@@ -4,9 +4,9 @@
 //! Shapes: x, y `[rows, c]`, gamma, beta `[c]`, mean, rstd `[rows]`. A row stays in the first-level cache for its
 //! mean, its variance about that mean and its result. Bound by memory: 8 bytes an element.
 
-use crate::softmax::groups_of_teams;
+use crate::softmax::{groups_of_teams, row_dispatches};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -38,6 +38,10 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/layer_norm.wgsl"), dispatches },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/layer_norm.ptx"),
+        dispatches: |p| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
+    }),
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }

@@ -5,8 +5,9 @@
 //! Tasks of fixed size keep their own sums over rows, added in their order. Bound by memory: 12 bytes an element.
 
 use crate::layer_norm::{Params, rows_of_a_task};
+use crate::softmax::rows_of_a_block;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials, simd};
 use rayon::prelude::*;
 
 /// dx, dgamma and dbeta.
@@ -24,11 +25,27 @@ pub static LAYER_NORM_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/layer_norm_backward.wgsl"), dispatches },
+    ptx: Some(Ptx { source: include_str!("../ptx/layer_norm_backward.ptx"), dispatches: launches }),
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 15 * rows * c, bytes: 12 * rows * c + 8 * rows + 12 * c }
     },
 };
+
+/// Rows by parts, each with its own sums of dgamma and dbeta, which are then added.
+fn launches(p: &Params) -> Dispatches {
+    // Registers for one four a thread, so that many rows are on their way at a time.
+    let of_a_block = rows_of_a_block(p.channels).filter(|_| p.channels <= 128);
+    let parts = p.rows.div_ceil(8 * of_a_block.unwrap_or(8)).clamp(1, 512);
+    let scratch = Dispatches::with_scratch(parts, 2 * p.channels as usize);
+    let rows = match of_a_block {
+        Some(_) => scratch.then("layer_norm_backward", parts),
+        None => scratch
+            .then("layer_norm_backward_each", p.rows.div_ceil(8))
+            .then("layer_norm_backward_columns", parts * p.channels.div_ceil(32)),
+    };
+    rows.then("layer_norm_backward_sum", (2 * p.channels).div_ceil(32))
+}
 
 /// Four rows or more for a team of invocations, as many parts as fill a GPU; then the sums of the parts.
 fn dispatches(p: &Params, limits: &Limits) -> Dispatches {

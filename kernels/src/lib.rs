@@ -94,6 +94,8 @@ pub struct Kernel<P: 'static> {
     pub cpu: Cpu<P>,
     /// GPU code.
     pub wgsl: Wgsl<P>,
+    /// NVIDIA GPU code.
+    pub ptx: Option<Ptx<P>>,
     /// Work for given parameters.
     pub cost: fn(&P) -> Cost,
 }

@@ -37,6 +37,7 @@ pub static MULTIPLY_ADD: Kernel<Params> = Kernel {
         source: include_str!("../../shaders/multiply_add.wgsl"),
         dispatches: |p, _| Dispatches::one("multiply_add", p.len.div_ceil(4096)),
     },
+    ptx: None,
     cost: |p| Cost {
         flops: 2 * u64::from(STEPS) * u64::from(p.rounds) * u64::from(p.len),
         bytes: 8 * u64::from(p.len),

@@ -9,7 +9,7 @@ use crate::gemm_tile::{add_product, product};
 use crate::node_linear::{BLOCK, Params, SIDE, TILE, load, split_nodes, store};
 use crate::softmax_attention::transpose;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials, simd};
 use rayon::prelude::*;
 
 /// dx, de and dpool.
@@ -32,11 +32,25 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ),
         dispatches,
     },
+    ptx: Some(Ptx { source: include_str!("../ptx/node_linear_backward.ptx"), dispatches: launches }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }
     },
 };
+
+/// dx node by node; the gradients of the weights over ranges of nodes, whose sums over the ranges follow.
+fn launches(p: &Params) -> Dispatches {
+    let (rows, columns) = (p.channels.div_ceil(SIDE), p.out.div_ceil(SIDE));
+    let tiles = rows * columns;
+    let parts = (512 / tiles.max(1)).clamp(1, p.nodes.max(1));
+    // dpool of every part by tiles, then de of every tile by warps.
+    let (tile, e) = ((p.prototypes * SIDE * SIDE) as usize, (4 * p.nodes * p.prototypes) as usize);
+    Dispatches::with_scratch(parts, tiles as usize * (tile + e.div_ceil(parts as usize)))
+        .then("node_linear_backward", p.nodes * rows)
+        .then("node_linear_backward_weights", parts * tiles)
+        .then("node_linear_backward_sum", (p.prototypes * (p.channels * p.out + p.nodes)).div_ceil(256))
+}
 
 /// Ranges of nodes enough for a whole GPU, with partial gradients of at most 64 MiB.
 fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
@@ -65,19 +79,6 @@ struct Operands<'a, T> {
     /// Every prototype transposed, `[k, o, c]`.
     transposed: &'a [T],
     dy: &'a [T],
-}
-
-/// dx node by node; the gradients of the weights over ranges of nodes, whose sums over the ranges follow.
-fn dispatches(p: &Params) -> Dispatches {
-    let (rows, columns) = (p.channels.div_ceil(SIDE), p.out.div_ceil(SIDE));
-    let tiles = rows * columns;
-    let parts = (512 / tiles.max(1)).clamp(1, p.nodes.max(1));
-    // dpool of every part by tiles, then de of every tile by warps.
-    let (tile, e) = ((p.prototypes * SIDE * SIDE) as usize, (4 * p.nodes * p.prototypes) as usize);
-    Dispatches::with_scratch(parts, tiles as usize * (tile + e.div_ceil(parts as usize)))
-        .then("node_linear_backward", p.nodes * rows)
-        .then("node_linear_backward_weights", parts * tiles)
-        .then("node_linear_backward_sum", (p.prototypes * (p.channels * p.out + p.nodes)).div_ceil(256))
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -5,7 +5,7 @@
 //! element), by the polynomial of `exp` in cache.
 
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -30,11 +30,29 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/softmax.wgsl"), dispatches },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/softmax.ptx"),
+        dispatches: |p| row_dispatches("softmax", "softmax_each", p.rows, p.channels),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 8 * len }
     },
 };
+
+/// One launch over rows: of `fours` where up to four 16-byte loads of each of 32 lanes or fewer hold a row, else of
+/// `each`, a warp a row.
+pub(crate) fn row_dispatches(fours: &'static str, each: &'static str, rows: u32, channels: u32) -> Dispatches {
+    match rows_of_a_block(channels) {
+        Some(of_a_block) => Dispatches::one(fours, rows.div_ceil(of_a_block)),
+        None => Dispatches::one(each, rows.div_ceil(8)),
+    }
+}
+
+/// Rows that a block of 256 threads has at a time: a power of two of lanes each, enough for its fours, at most 32.
+pub(crate) fn rows_of_a_block(channels: u32) -> Option<u32> {
+    (channels.is_multiple_of(4) && channels <= 512).then(|| 256 / (channels / 4).next_power_of_two().min(32))
+}
 
 fn dispatches(p: &Params, limits: &Limits) -> Dispatches {
     match (p.channels, limits.subgroups) {

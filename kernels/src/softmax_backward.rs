@@ -2,9 +2,9 @@
 //!
 //! dx = y (dy - sum_i y dy) in every row. Shapes: y, dy, dx `[rows, c]`. Bound by memory: 12 bytes an element.
 
-use crate::softmax::{Params, elements_of_a_task, groups_of_teams, softmax_rows_backward};
+use crate::softmax::{Params, elements_of_a_task, groups_of_teams, row_dispatches, softmax_rows_backward};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use rayon::prelude::*;
 
 /// dx = y (dy - sum_i y dy).
@@ -13,6 +13,10 @@ pub static SOFTMAX_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/softmax_backward.wgsl"), dispatches },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/softmax_backward.ptx"),
+        dispatches: |p| row_dispatches("softmax_backward", "softmax_backward_each", p.rows, p.channels),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 12 * len }

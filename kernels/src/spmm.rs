@@ -6,7 +6,7 @@
 //! its neighbours run. Bound by memory: 8 bytes an element when neighbouring rows are still cached.
 
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -40,11 +40,21 @@ pub static SPMM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { source: include_str!("../../shaders/spmm.wgsl"), dispatches },
+    ptx: Some(Ptx { source: include_str!("../ptx/spmm.ptx"), dispatches: launches }),
     cost: |p| {
         let [b, n, c, entries] = [p.batch, p.nodes, p.channels, p.entries].map(u64::from);
         Cost { flops: 2 * b * entries * c, bytes: 8 * b * n * c + 8 * entries + 4 * n }
     },
 };
+
+/// A thread for four channels where whole fours of them are a node's, else for one.
+fn launches(p: &Params) -> Dispatches {
+    let len = p.batch * p.nodes * p.channels;
+    match p.channels % 4 {
+        0 => Dispatches::one("spmm", (len / 4).div_ceil(256)),
+        _ => Dispatches::one("spmm_each", len.div_ceil(256)),
+    }
+}
 
 /// Four samples at a time share the loads of the graph where they leave enough to do for a whole GPU.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
@@ -81,15 +91,6 @@ impl<'a, T: Real> Matrix<'a, T> {
         let at = gather::<T, 32>(neighbours, values, x, base, y, 0);
         let at = gather::<T, 8>(neighbours, values, x, base, y, at);
         gather::<T, 1>(neighbours, values, x, base, y, at);
-    }
-}
-
-/// A thread for four channels where whole fours of them are a node's, else for one.
-fn dispatches(p: &Params) -> Dispatches {
-    let len = p.batch * p.nodes * p.channels;
-    match p.channels % 4 {
-        0 => Dispatches::one("spmm", (len / 4).div_ceil(256)),
-        _ => Dispatches::one("spmm_each", len.div_ceil(256)),
     }
 }
 

@@ -81,6 +81,7 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
         ),
         dispatches,
     },
+    ptx: None,
     cost,
 };
 

@@ -68,6 +68,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
         ),
         dispatches,
     },
+    ptx: None,
     cost: |p| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
 };
 

@@ -75,7 +75,7 @@ impl Device {
     /// The name by which the device is asked for, and which GPU it is.
     pub fn description(&self) -> String {
         match self {
-            Device::Cpu(_) => self.name().to_owned(),
+            Device::Cpu(_) | Device::Simulator(_) => self.name().to_owned(),
             Device::Wgpu(gpu) => format!("{}, {}", self.name(), gpu.adapter().label()),
         }
     }
@@ -126,8 +126,12 @@ impl Device {
     /// [`Clock::Gpu`] on a device that has no such clock, a device that was lost.
     pub fn set_clock(&self, clock: Option<Clock>) -> Result<()> {
         match self {
-            Device::Cpu(_) if clock == Some(Clock::Gpu) => {
-                Err(Error::Device { device: "cpu".into(), what: "it has no clock but the host's".into() })
+            Device::Cpu(_) | Device::Simulator(_) if clock == Some(Clock::Gpu) => {
+                Err(Error::Device { device: self.name().into(), what: "it has no clock but the host's".into() })
+            }
+            Device::Simulator(simulator) => {
+                simulator.profile.set_clock(clock);
+                Ok(())
             }
             Device::Cpu(cpu) => {
                 cpu.profile.set_clock(clock);
@@ -152,7 +156,7 @@ impl Device {
     /// A device that was lost.
     pub fn finish(&self) -> Result<()> {
         match self {
-            Device::Cpu(_) => Ok(()),
+            Device::Cpu(_) | Device::Simulator(_) => Ok(()),
             Device::Wgpu(gpu) => gpu.finish(),
         }
     }
@@ -160,6 +164,7 @@ impl Device {
     fn counted(&self) -> &Profile {
         match self {
             Device::Cpu(cpu) => &cpu.profile,
+            Device::Simulator(simulator) => &simulator.profile,
             Device::Wgpu(gpu) => &gpu.profile,
         }
     }
@@ -197,7 +202,7 @@ impl Device {
     /// When the device was lost.
     pub fn pace(&self) -> Result<()> {
         match self {
-            Device::Cpu(_) => Ok(()),
+            Device::Cpu(_) | Device::Simulator(_) => Ok(()),
             Device::Wgpu(gpu) => gpu.pace(),
         }
     }

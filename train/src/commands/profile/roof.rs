@@ -69,7 +69,7 @@ impl fmt::Display for Roof {
 pub(in crate::commands) fn name(device: &Device) -> String {
     match device {
         Device::Wgpu(gpu) => format!("{}, {} {}", gpu.adapter().name, gpu.adapter().backend, gpu.adapter().driver),
-        Device::Cpu(_) => {
+        Device::Cpu(_) | Device::Simulator(_) => {
             let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
             let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
             let model = model.map_or(std::env::consts::ARCH, |(_, model)| model.trim());
