@@ -25,7 +25,7 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/sum_squares.wgsl"),
+        files: &[("sum_squares.wgsl", include_str!("../../shaders/sum_squares.wgsl"))],
         dispatches: |p, limits| {
             let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
             let first = if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" };
