@@ -17,14 +17,6 @@ fn share(work: Work, start: u32, value: mat4x4<f32>) {
     tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
-// neighbouring slots begin in different banks.
-fn place(quads: u32, slot: u32, column: u32) -> u32 {
-    // 2^n - 1 where 2^n divides the columns, up to 7.
-    let mask = min(quads & (0u - quads), 8u) - 1u;
-    return slot * quads + (column ^ (slot & mask));
-}
-
 fn sigmoid(g: vec4<f32>) -> vec4<f32> {
     return 1.0 / (1.0 + exp(-clamp(g, vec4(-80.0), vec4(80.0))));
 }

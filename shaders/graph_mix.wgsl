@@ -101,10 +101,6 @@ fn graph_mix_weights(
     store_weights(node + 7u, quad, high[3]);
 }
 
-fn embedding(node: u32, k: u32) -> f32 {
-    return e[p.e + min(node, p.nodes - 1u) * p.prototypes + k];
-}
-
 // Vec4 i of prototype k, whose rows and columns are filled up with zeros to multiples of four.
 fn pool_quad(k: u32, i: u32) -> vec4<f32> {
     let start = p.pool + k * p.channels * p.channels;
@@ -120,13 +116,6 @@ fn pool_quad(k: u32, i: u32) -> vec4<f32> {
         }
     }
     return four;
-}
-
-fn store_weights(node: u32, quad: u32, value: vec4<f32>) {
-    let quads = (p.channels + 3u) / 4u;
-    if node < p.nodes {
-        scratch[p.scratch / 4u + node * 4u * quads * quads + quad] = value;
-    }
 }
 
 // What an invocation has to do: four rows by one vec4 of columns, in a run of nodes.
@@ -282,22 +271,6 @@ fn gathered(node: u32, origin: vec4<u32>, column: u32, whole: bool) -> mat4x4<f3
     return sums;
 }
 
-// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
-fn h_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
-    if whole {
-        let i = at / 4u + quad;
-        return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
-    }
-    var found = mat4x4<f32>();
-    for (var m = 0u; m < 4u; m++) {
-        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
-            let i = at[m] + 4u * quad + k;
-            found[m][k] = h[i / 4u][i % 4u];
-        }
-    }
-    return found;
-}
-
 // An invocation's vec4s of `count` fours of rows of W_n.
 fn weights(node: u32, block: u32, count: u32, lane: u32) -> mat4x4<f32> {
     let quads = (p.channels + 3u) / 4u;
@@ -353,14 +326,6 @@ fn share(work: Work, value: mat4x4<f32>) {
     tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
-// neighbouring slots begin in different banks.
-fn place(quads: u32, slot: u32, column: u32) -> u32 {
-    // 2^n - 1 where 2^n divides the columns, up to 7.
-    let mask = min(quads & (0u - quads), 8u) - 1u;
-    return slot * quads + (column ^ (slot & mask));
-}
-
 // acc + `count` fours of columns of the shared rows times the shared rows of W.
 fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
     let stride = work.slots * work.quads;
@@ -379,8 +344,4 @@ fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f3
         sum[3] = row_times(x3, w, sum[3]);
     }
     return sum;
-}
-
-fn row_times(x: vec4<f32>, w: mat4x4<f32>, acc: vec4<f32>) -> vec4<f32> {
-    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], acc))));
 }

@@ -97,22 +97,6 @@ fn gradients(at: vec4<u32>, inside: vec4<bool>, quad: u32, whole: bool) -> mat4x
     return found;
 }
 
-// Vec4 `quad` of the channels of four rows that begin at `at`, zeros past the last channel.
-fn h_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
-    if whole {
-        let i = at / 4u + quad;
-        return mat4x4(h[i.x], h[i.y], h[i.z], h[i.w]);
-    }
-    var found = mat4x4<f32>();
-    for (var m = 0u; m < 4u; m++) {
-        for (var k = 0u; k < min(p.channels - 4u * quad, 4u); k++) {
-            let i = at[m] + 4u * quad + k;
-            found[m][k] = h[i / 4u][i % 4u];
-        }
-    }
-    return found;
-}
-
 // The same of d.
 fn d_quads(at: vec4<u32>, quad: u32, whole: bool) -> mat4x4<f32> {
     if whole {

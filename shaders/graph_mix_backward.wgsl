@@ -111,10 +111,6 @@ fn graph_mix_backward_weights(
     store_weights(node + 7u, quad, high[3]);
 }
 
-fn embedding(node: u32, k: u32) -> f32 {
-    return e[p.e + min(node, p.nodes - 1u) * p.prototypes + k];
-}
-
 // Numbers 4 quad..4 quad + 4 of a column of prototype k, zeros past its ends.
 fn pool_column(k: u32, quad: u32, column: u32) -> vec4<f32> {
     let rows = 4u * quad + vec4(0u, 1u, 2u, 3u);
@@ -124,13 +120,6 @@ fn pool_column(k: u32, quad: u32, column: u32) -> vec4<f32> {
     let at = p.pool + (k * p.channels + min(rows, vec4(p.channels - 1u))) * p.channels + column;
     let four = vec4(pool[at.x], pool[at.y], pool[at.z], pool[at.w]);
     return select(vec4(0.0), four, rows < vec4(p.channels));
-}
-
-fn store_weights(node: u32, quad: u32, value: vec4<f32>) {
-    let quads = (p.channels + 3u) / 4u;
-    if node < p.nodes {
-        scratch[p.scratch / 4u + node * 4u * quads * quads + quad] = value;
-    }
 }
 
 // What an invocation of the main dispatch has to do: four rows by one vec4 of columns, in a run of nodes.
@@ -331,14 +320,6 @@ fn share(at: u32, stride: u32, value: mat4x4<f32>) {
     tile[at + 3u * stride] = value[3];
 }
 
-// Where a vec4 of the first of a slot's four shared rows lies, those of the others `slots * quads` after one another:
-// neighbouring slots begin in different banks.
-fn place(quads: u32, slot: u32, column: u32) -> u32 {
-    // 2^n - 1 where 2^n divides the columns, up to 7.
-    let mask = min(quads & (0u - quads), 8u) - 1u;
-    return slot * quads + (column ^ (slot & mask));
-}
-
 // acc + `count` fours of columns of the shared rows times the shared rows of W^T.
 fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f32> {
     let stride = work.slots * work.quads;
@@ -357,8 +338,4 @@ fn multiplied(work: Work, block: u32, count: u32, acc: mat4x4<f32>) -> mat4x4<f3
         sum[3] = row_times(x3, w, sum[3]);
     }
     return sum;
-}
-
-fn row_times(x: vec4<f32>, w: mat4x4<f32>, acc: vec4<f32>) -> vec4<f32> {
-    return fma(vec4(x.w), w[3], fma(vec4(x.z), w[2], fma(vec4(x.y), w[1], fma(vec4(x.x), w[0], acc))));
 }

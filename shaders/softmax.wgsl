@@ -28,12 +28,6 @@ const NOTHING = -120.0;
 
 var<workgroup> shared_: array<f32, 256>;
 
-// An invocation's row, and its place in the team.
-struct Place {
-    row: u32,
-    member: u32,
-}
-
 // What an invocation holds of a row: vec4s number `member` and `member + team()`, or eight numbers as far apart.
 struct Held {
     a: vec4<f32>,
@@ -126,15 +120,6 @@ fn softmax_long(
     }
 }
 
-// Invocations of a row: a power of two.
-fn team() -> u32 {
-    return min(256u, 1u << (32u - countLeadingZeros((p.channels + 7u) / 8u - 1u)));
-}
-
-fn place_of(index: u32, lane: u32) -> Place {
-    return Place(index * (256u / team()) + lane / team(), lane % team());
-}
-
 fn load(place: Place) -> Held {
     return Held(four(place, place.member), four(place, place.member + team()));
 }
@@ -188,15 +173,6 @@ fn store_one(place: Place, i: u32, value: f32) {
     }
 }
 
-fn is_inside(place: Place, i: u32) -> bool {
-    return place.row < p.rows && i < p.channels;
-}
-
-// Within the tensor for any place, so that loads need no branch.
-fn row_start(place: Place) -> u32 {
-    return min(place.row, p.rows - 1u) * p.channels;
-}
-
 fn exponentials(row: Held, most: f32) -> Held {
     return Held(exp(max(row.a - most, vec4(NOTHING))), exp(max(row.b - most, vec4(NOTHING))));
 }
@@ -209,31 +185,6 @@ fn highest(row: Held) -> f32 {
 fn sum(row: Held) -> f32 {
     let four = row.a + row.b;
     return (four.x + four.y) + (four.z + four.w);
-}
-
-// The sum over a team, always in the same order: sixteen members fold the rest, then all add what these have.
-fn total(lane: u32, value: f32) -> f32 {
-    let n = team();
-    let member = lane % n;
-    workgroupBarrier();
-    shared_[lane] = value;
-    workgroupBarrier();
-    if n > 16u {
-        if member < 16u {
-            var folded = value;
-            for (var i = 16u; i < n; i += 16u) {
-                folded += shared_[lane + i];
-            }
-            shared_[lane] = folded;
-        }
-        workgroupBarrier();
-    }
-    let first = lane - member;
-    var all = shared_[first];
-    for (var i = 1u; i < min(n, 16u); i++) {
-        all += shared_[first + i];
-    }
-    return all;
 }
 
 // The maximum over a team.
@@ -257,26 +208,6 @@ fn largest(lane: u32, value: f32) -> f32 {
     var all = shared_[first];
     for (var i = 1u; i < min(n, 16u); i++) {
         all = max(all, shared_[first + i]);
-    }
-    return all;
-}
-
-// The sum over a team, the same number in each member; teams wider than a subgroup meet in shared memory.
-fn total_by_shuffles(lane: u32, size: u32, value: f32) -> f32 {
-    let n = team();
-    var all = value;
-    for (var i = 1u; i < min(n, size); i *= 2u) {
-        all += subgroupShuffleXor(all, i);
-    }
-    if n > size {
-        workgroupBarrier();
-        shared_[lane] = all;
-        workgroupBarrier();
-        let first = lane - lane % n;
-        all = shared_[first];
-        for (var i = size; i < n; i += size) {
-            all += shared_[first + i];
-        }
     }
     return all;
 }

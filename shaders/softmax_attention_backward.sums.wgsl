@@ -110,10 +110,6 @@ fn of_second(at: u32, weight: vec4<f32>) -> vec4<f32> {
     return mat4x4(second_lines[at], second_lines[at + 8u], second_lines[at + 16u], second_lines[at + 24u]) * weight;
 }
 
-fn scores_of(at: u32) -> vec4<f32> {
-    return vec4(score(at), score(at + 8u), score(at + 16u), score(at + 24u));
-}
-
 fn slopes_of(at: u32) -> vec4<f32> {
     return vec4(slope(at), slope(at + 8u), slope(at + 16u), slope(at + 24u));
 }

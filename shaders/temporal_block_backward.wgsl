@@ -205,38 +205,6 @@ fn window(b: u32, n: u32) {
     }
 }
 
-// Frame i of the tile in a block.
-fn frame(block: u32, i: u32) -> u32 {
-    return (4u * block + i) * s.quads + row;
-}
-
-// x0 of the tile, 0 past the last frame and channel.
-fn load(b: u32, n: u32, block: u32) -> mat4x4<f32> {
-    return mat4x4(
-        load_token(b, n, frame(block, 0u)),
-        load_token(b, n, frame(block, 1u)),
-        load_token(b, n, frame(block, 2u)),
-        load_token(b, n, frame(block, 3u)),
-    );
-}
-
-fn load_token(b: u32, n: u32, t: u32) -> vec4<f32> {
-    if t >= p.frames || column >= s.c {
-        return vec4(0.0);
-    }
-    let at = p.shift + (b * p.frames + t) * p.channels + 4u * column;
-    let last = p.channels - 1u - 4u * column;
-    var sum = real * vec4(shift[at], shift[at + min(1u, last)], shift[at + min(2u, last)], shift[at + min(3u, last)]);
-    for (var f = 0u; f < p.inputs; f++) {
-        sum = fma(vec4(planes[p.planes + plane(f, b, t, n)]), scratch[p.scratch / 4u + f * s.c + column], sum);
-    }
-    return sum;
-}
-
-fn plane(f: u32, b: u32, t: u32, n: u32) -> u32 {
-    return ((f * p.batch + b) * p.frames + t) * p.nodes + n;
-}
-
 // Layer norm of the tiles into array 0; 1 / the deviation of the tile's frames.
 fn normalize(x: mat4x4<f32>) -> vec4<f32> {
     let y = times(x - by_rows(across(s.shown, 0u, s.c, vec4(1.0) * x) / f32(p.channels)), by_columns(real));
@@ -244,20 +212,6 @@ fn normalize(x: mat4x4<f32>) -> vec4<f32> {
     put(0u, times(y, by_rows(rstd)));
     workgroupBarrier();
     return rstd;
-}
-
-// The logits of the keys, the lowest past the last frame.
-fn key_logits(block: u32) -> mat4x4<f32> {
-    let low = vec4(LOWEST);
-    var keys = by_columns(low);
-    if active_ {
-        keys = product(0u, s.c, p.scratch / 4u + s.k + column, s.w, true);
-    }
-    keys[0] = select(low, keys[0], frame(block, 0u) < p.frames);
-    keys[1] = select(low, keys[1], frame(block, 1u) < p.frames);
-    keys[2] = select(low, keys[2], frame(block, 2u) < p.frames);
-    keys[3] = select(low, keys[3], frame(block, 3u) < p.frames);
-    return keys;
 }
 
 // Adds the block's product of the keys' softmax over frames with its tokens to the gathered.

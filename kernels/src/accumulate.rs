@@ -26,7 +26,7 @@ pub static ACCUMULATE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Update)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/accumulate.wgsl"),
+        files: &[("accumulate.wgsl", include_str!("../../shaders/accumulate.wgsl"))],
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

@@ -90,7 +90,7 @@ pub static ADAM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/adam.wgsl"),
+        files: &[("adam.wgsl", include_str!("../../shaders/adam.wgsl"))],
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

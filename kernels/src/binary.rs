@@ -51,7 +51,7 @@ pub static BINARY: Kernel<Params> = Kernel {
     buffers: &[("a", Access::Read), ("b", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/binary.wgsl"),
+        files: &[("binary.wgsl", include_str!("../../shaders/binary.wgsl"))],
         dispatches: |p, _| match in_fours(p, &p.a) && in_fours(p, &p.b) {
             true => Dispatches::one("binary", p.len.div_ceil(1024)),
             false => Dispatches::one("binary_strided", p.len.div_ceil(256)),

@@ -28,7 +28,7 @@ pub static CLAMP: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("low", Access::Read), ("high", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/clamp.wgsl"),
+        files: &[("clamp.wgsl", include_str!("../../shaders/clamp.wgsl"))],
         dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
@@ -50,7 +50,7 @@ pub static CLAMP_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/clamp_backward.wgsl"),
+        files: &[("clamp_backward.wgsl", include_str!("../../shaders/clamp_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

@@ -37,7 +37,7 @@ pub static COLUMNS: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Update)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/columns.wgsl"),
+        files: &[("columns.wgsl", include_str!("../../shaders/columns.wgsl"))],
         dispatches: |p, _| {
             let elements = p.rows * if p.fill == 1 { p.y_row } else { p.width };
             match [p.width, p.x_row, p.x_start, p.y_row, p.y_start].iter().all(|size| size.is_multiple_of(4)) {

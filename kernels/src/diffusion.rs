@@ -36,7 +36,7 @@ pub static Q_SAMPLE: Kernel<QSampleParams> = Kernel {
     ],
     cpu: Cpu { f32: q_sample::<f32>, f64: q_sample::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/q_sample.wgsl"),
+        files: &[("q_sample.wgsl", include_str!("../../shaders/q_sample.wgsl"))],
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
@@ -66,7 +66,7 @@ pub static POSTERIOR_STEP: Kernel<PosteriorParams> = Kernel {
     buffers: &[("x", Access::Read), ("x_hat", Access::Read), ("noise", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: posterior_step::<f32>, f64: posterior_step::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/posterior_step.wgsl"),
+        files: &[("posterior_step.wgsl", include_str!("../../shaders/posterior_step.wgsl"))],
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

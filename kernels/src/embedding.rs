@@ -30,7 +30,7 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
     buffers: &[("table", Access::Read), ("index", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/embedding.wgsl"),
+        files: &[("embedding.wgsl", include_str!("../../shaders/embedding.wgsl"))],
         dispatches: |p, _| match p.c.is_multiple_of(4) {
             true => Dispatches::one("embedding_fours", (p.rows * p.c).div_ceil(1024)),
             false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
@@ -46,7 +46,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("index", Access::Read), ("dy", Access::Read), ("dtable", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/embedding_backward.wgsl"),
+        files: &[("embedding_backward.wgsl", include_str!("../../shaders/embedding_backward.wgsl"))],
         dispatches: |p, _| {
             let elements = p.v * p.c;
             // No more memory for the parts than a gradient of the rows takes.

@@ -27,7 +27,7 @@ pub static GATE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/gate.wgsl"),
+        files: &[("gate.wgsl", include_str!("../../shaders/gate.wgsl"))],
         dispatches: |p, _| elementwise(p, "gate", "gate_each"),
     },
     ptx: Some(Ptx { source: include_str!("../ptx/gate.ptx"), dispatches: |p| launches(p, ["gate_fours", "gate"]) }),
@@ -43,7 +43,7 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/gate_backward.wgsl"),
+        files: &[("gate_backward.wgsl", include_str!("../../shaders/gate_backward.wgsl"))],
         dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
     },
     ptx: Some(Ptx {

@@ -61,8 +61,13 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ("weight", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/gated_head.wgsl"), dispatches },
-    ptx: None,
+    wgsl: Wgsl {
+        files: &[
+            ("gated_head.wgsl", include_str!("../../shaders/gated_head.wgsl")),
+            ("gated_head.tiles.wgsl", include_str!("../../shaders/gated_head.tiles.wgsl")),
+        ],
+        dispatches,
+    },
     cost,
 };
 

@@ -48,10 +48,11 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/gated_head_backward.wgsl"),
-            include_str!("../../shaders/gated_head_backward.sums.wgsl")
-        ),
+        files: &[
+            ("gated_head_backward.wgsl", include_str!("../../shaders/gated_head_backward.wgsl")),
+            ("gated_head_backward.sums.wgsl", include_str!("../../shaders/gated_head_backward.sums.wgsl")),
+            ("gated_head.tiles.wgsl", include_str!("../../shaders/gated_head.tiles.wgsl")),
+        ],
         dispatches,
     },
     ptx: None,

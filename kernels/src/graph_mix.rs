@@ -68,10 +68,11 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/graph_mix.wgsl"),
-            include_str!("../../shaders/graph_mix.moments.wgsl")
-        ),
+        files: &[
+            ("graph_mix.wgsl", include_str!("../../shaders/graph_mix.wgsl")),
+            ("graph_mix.moments.wgsl", include_str!("../../shaders/graph_mix.moments.wgsl")),
+            ("graph_mix.tiles.wgsl", include_str!("../../shaders/graph_mix.tiles.wgsl")),
+        ],
         dispatches,
     },
     ptx: None,

@@ -39,10 +39,11 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/graph_mix_backward.wgsl"),
-            include_str!("../../shaders/graph_mix_backward.weights.wgsl")
-        ),
+        files: &[
+            ("graph_mix_backward.wgsl", include_str!("../../shaders/graph_mix_backward.wgsl")),
+            ("graph_mix_backward.weights.wgsl", include_str!("../../shaders/graph_mix_backward.weights.wgsl")),
+            ("graph_mix.tiles.wgsl", include_str!("../../shaders/graph_mix.tiles.wgsl")),
+        ],
         dispatches,
     },
     ptx: None,

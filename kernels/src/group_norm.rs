@@ -42,8 +42,13 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         ("rstd", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/group_norm.wgsl"), dispatches },
-    ptx: Some(Ptx { source: include_str!("../ptx/group_norm.ptx"), dispatches: launches }),
+    wgsl: Wgsl {
+        files: &[
+            ("group_norm.wgsl", include_str!("../../shaders/group_norm.wgsl")),
+            ("group_norm.blocks.wgsl", include_str!("../../shaders/group_norm.blocks.wgsl")),
+        ],
+        dispatches,
+    },
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }

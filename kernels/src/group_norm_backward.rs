@@ -25,8 +25,13 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
         ("dbeta", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/group_norm_backward.wgsl"), dispatches },
-    ptx: Some(Ptx { source: include_str!("../ptx/group_norm_backward.ptx"), dispatches: launches }),
+    wgsl: Wgsl {
+        files: &[
+            ("group_norm_backward.wgsl", include_str!("../../shaders/group_norm_backward.wgsl")),
+            ("group_norm.blocks.wgsl", include_str!("../../shaders/group_norm.blocks.wgsl")),
+        ],
+        dispatches,
+    },
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }

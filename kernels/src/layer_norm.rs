@@ -37,11 +37,13 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
         ("rstd", Access::Write),
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/layer_norm.wgsl"), dispatches },
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/layer_norm.ptx"),
-        dispatches: |p| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
-    }),
+    wgsl: Wgsl {
+        files: &[
+            ("layer_norm.wgsl", include_str!("../../shaders/layer_norm.wgsl")),
+            ("softmax.teams.wgsl", include_str!("../../shaders/softmax.teams.wgsl")),
+        ],
+        dispatches,
+    },
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }

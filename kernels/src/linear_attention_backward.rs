@@ -26,10 +26,13 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/linear_attention_backward.wgsl"),
-            include_str!("../../shaders/linear_attention_backward.gradients.wgsl")
-        ),
+        files: &[
+            ("linear_attention_backward.wgsl", include_str!("../../shaders/linear_attention_backward.wgsl")),
+            (
+                "linear_attention_backward.gradients.wgsl",
+                include_str!("../../shaders/linear_attention_backward.gradients.wgsl"),
+            ),
+        ],
         dispatches,
     },
     ptx: None,

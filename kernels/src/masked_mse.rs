@@ -32,7 +32,7 @@ pub static MASKED_MSE: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/masked_mse.wgsl"),
+        files: &[("masked_mse.wgsl", include_str!("../../shaders/masked_mse.wgsl"))],
         dispatches: |p, _| {
             let parts = p.len.div_ceil(1 << 14).clamp(1, 256);
             Dispatches::with_scratch(parts, 2).then("masked_mse_parts", parts).then("masked_mse", 1)
@@ -56,7 +56,7 @@ pub static MASKED_MSE_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/masked_mse_backward.wgsl"),
+        files: &[("masked_mse_backward.wgsl", include_str!("../../shaders/masked_mse_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

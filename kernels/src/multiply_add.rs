@@ -34,7 +34,7 @@ pub static MULTIPLY_ADD: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/multiply_add.wgsl"),
+        files: &[("multiply_add.wgsl", include_str!("../../shaders/multiply_add.wgsl"))],
         dispatches: |p, _| Dispatches::one("multiply_add", p.len.div_ceil(4096)),
     },
     ptx: None,

@@ -26,10 +26,10 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/node_linear_backward.wgsl"),
-            include_str!("../../shaders/node_linear_backward.inputs.wgsl")
-        ),
+        files: &[
+            ("node_linear_backward.wgsl", include_str!("../../shaders/node_linear_backward.wgsl")),
+            ("node_linear_backward.inputs.wgsl", include_str!("../../shaders/node_linear_backward.inputs.wgsl")),
+        ],
         dispatches,
     },
     ptx: Some(Ptx { source: include_str!("../ptx/node_linear_backward.ptx"), dispatches: launches }),

@@ -43,7 +43,7 @@ pub static NORMAL: Kernel<Params> = Kernel {
     buffers: &[("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/normal.wgsl"),
+        files: &[("normal.wgsl", include_str!("../../shaders/normal.wgsl"))],
         dispatches: |p, _| match p.offset[0] % 4 {
             0 => Dispatches::one("normal", p.len.div_ceil(1024)),
             skip => Dispatches::one("normal_shifted", (p.len + skip).div_ceil(1024)),

@@ -14,7 +14,7 @@ pub static REDUCE_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/reduce_backward.wgsl"),
+        files: &[("reduce_backward.wgsl", include_str!("../../shaders/reduce_backward.wgsl"))],
         dispatches: |p, _| match p.kind {
             SUM => Dispatches::one("reduce_backward_sum", (p.outer * p.len * p.inner).div_ceil(256)),
             _ => Dispatches::one("reduce_backward_max", (p.outer * p.inner).div_ceil(256)),

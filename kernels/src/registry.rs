@@ -51,20 +51,14 @@ pub struct Entry {
     pub buffers: &'static [(&'static str, Access)],
     /// Bytes of its parameter block.
     pub parameters: usize,
-    /// The text of its shader.
-    pub wgsl: &'static str,
-    /// The text of its PTX.
-    pub ptx: Option<&'static str>,
+    /// Names and texts of the files of its shader.
+    pub wgsl: &'static [(&'static str, &'static str)],
 }
 
 impl<P> Kernel<P> {
     /// The kernel's row in [`ALL`].
     pub const fn entry(&self) -> Entry {
-        let ptx = match &self.ptx {
-            Some(ptx) => Some(ptx.source),
-            None => None,
-        };
-        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl: self.wgsl.source, ptx }
+        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl: self.wgsl.files }
     }
 }
 

@@ -24,7 +24,7 @@ pub static SELECT: Kernel<Params> = Kernel {
     buffers: &[("mask", Access::Read), ("a", Access::Read), ("b", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/select.wgsl"),
+        files: &[("select.wgsl", include_str!("../../shaders/select.wgsl"))],
         dispatches: |p, _| Dispatches::one("select_elements", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
@@ -40,7 +40,7 @@ pub static SELECT_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("mask", Access::Read), ("dy", Access::Read), ("da", Access::Write), ("db", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/select_backward.wgsl"),
+        files: &[("select_backward.wgsl", include_str!("../../shaders/select_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

@@ -29,11 +29,13 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
     name: "softmax",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/softmax.wgsl"), dispatches },
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/softmax.ptx"),
-        dispatches: |p| row_dispatches("softmax", "softmax_each", p.rows, p.channels),
-    }),
+    wgsl: Wgsl {
+        files: &[
+            ("softmax.wgsl", include_str!("../../shaders/softmax.wgsl")),
+            ("softmax.teams.wgsl", include_str!("../../shaders/softmax.teams.wgsl")),
+        ],
+        dispatches,
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 8 * len }

@@ -17,8 +17,13 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
     name: "softmax_attention",
     buffers: &[("q", Access::Read), ("k", Access::Read), ("v", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/softmax_attention.wgsl"), dispatches },
-    ptx: None,
+    wgsl: Wgsl {
+        files: &[
+            ("softmax_attention.wgsl", include_str!("../../shaders/softmax_attention.wgsl")),
+            ("softmax_attention.rows.wgsl", include_str!("../../shaders/softmax_attention.rows.wgsl")),
+        ],
+        dispatches,
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }

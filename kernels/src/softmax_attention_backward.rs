@@ -26,10 +26,14 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/softmax_attention_backward.wgsl"),
-            include_str!("../../shaders/softmax_attention_backward.sums.wgsl")
-        ),
+        files: &[
+            ("softmax_attention_backward.wgsl", include_str!("../../shaders/softmax_attention_backward.wgsl")),
+            (
+                "softmax_attention_backward.sums.wgsl",
+                include_str!("../../shaders/softmax_attention_backward.sums.wgsl"),
+            ),
+            ("softmax_attention.rows.wgsl", include_str!("../../shaders/softmax_attention.rows.wgsl")),
+        ],
         dispatches,
     },
     ptx: None,

@@ -12,11 +12,13 @@ pub static SOFTMAX_BACKWARD: Kernel<Params> = Kernel {
     name: "softmax_backward",
     buffers: &[("y", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { source: include_str!("../../shaders/softmax_backward.wgsl"), dispatches },
-    ptx: Some(Ptx {
-        source: include_str!("../ptx/softmax_backward.ptx"),
-        dispatches: |p| row_dispatches("softmax_backward", "softmax_backward_each", p.rows, p.channels),
-    }),
+    wgsl: Wgsl {
+        files: &[
+            ("softmax_backward.wgsl", include_str!("../../shaders/softmax_backward.wgsl")),
+            ("softmax.teams.wgsl", include_str!("../../shaders/softmax.teams.wgsl")),
+        ],
+        dispatches,
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 12 * len }

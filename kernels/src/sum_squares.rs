@@ -25,7 +25,7 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/sum_squares.wgsl"),
+        files: &[("sum_squares.wgsl", include_str!("../../shaders/sum_squares.wgsl"))],
         dispatches: |p, limits| {
             dispatches(p, if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" })
         },

@@ -75,10 +75,11 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/temporal_block.wgsl"),
-            include_str!("../../shaders/temporal_block.weights.wgsl")
-        ),
+        files: &[
+            ("temporal_block.wgsl", include_str!("../../shaders/temporal_block.wgsl")),
+            ("temporal_block.tiles.wgsl", include_str!("../../shaders/temporal_block.tiles.wgsl")),
+            ("temporal_block.weights.wgsl", include_str!("../../shaders/temporal_block.weights.wgsl")),
+        ],
         dispatches,
     },
     ptx: None,

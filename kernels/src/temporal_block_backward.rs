@@ -61,11 +61,12 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run_f32, f64: run::<f64> },
     wgsl: Wgsl {
-        source: concat!(
-            include_str!("../../shaders/temporal_block_backward.wgsl"),
-            include_str!("../../shaders/temporal_block_backward.tiles.wgsl"),
-            include_str!("../../shaders/temporal_block_backward.weights.wgsl")
-        ),
+        files: &[
+            ("temporal_block_backward.wgsl", include_str!("../../shaders/temporal_block_backward.wgsl")),
+            ("temporal_block_backward.keys.wgsl", include_str!("../../shaders/temporal_block_backward.keys.wgsl")),
+            ("temporal_block_backward.pack.wgsl", include_str!("../../shaders/temporal_block_backward.pack.wgsl")),
+            ("temporal_block.tiles.wgsl", include_str!("../../shaders/temporal_block.tiles.wgsl")),
+        ],
         dispatches,
     },
     ptx: None,

@@ -76,7 +76,7 @@ pub static UNARY: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: forward::<f32>, f64: forward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/unary.wgsl"),
+        files: &[("unary.wgsl", include_str!("../../shaders/unary.wgsl"))],
         dispatches: |p, _| Dispatches::one("unary", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
@@ -92,7 +92,7 @@ pub static UNARY_BACKWARD: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("dy", Access::Read), ("dx", Access::Write)],
     cpu: Cpu { f32: backward::<f32>, f64: backward::<f64> },
     wgsl: Wgsl {
-        source: include_str!("../../shaders/unary_backward.wgsl"),
+        files: &[("unary_backward.wgsl", include_str!("../../shaders/unary_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {

@@ -1,6 +1,7 @@
 //! How a kernel runs on a GPU: the text of its shader, and the dispatches of one launch.
 //!
-//! `shaders/<name>.wgsl` (a long one goes on in `shaders/<name>.<part>.wgsl`) sees its tensors and parameters like this:
+//! `shaders/<name>.wgsl` sees its tensors and parameters as below. A long one goes on in `<name>.<part>.wgsl`, which
+//! another kernel may share; together they are one module.
 //!
 //! ```wgsl
 //! struct Parameters {
@@ -49,8 +50,8 @@ pub struct Limits {
 
 /// A kernel's code for GPUs.
 pub struct Wgsl<P: 'static> {
-    /// The text of `shaders/<name>.wgsl` and of the files in which it goes on.
-    pub source: &'static str,
+    /// Names and texts of its files in `shaders`: `<name>.wgsl` first, then those in which it goes on or that it shares.
+    pub files: &'static [(&'static str, &'static str)],
     /// What to dispatch for given parameters.
     pub dispatches: fn(&P, &Limits) -> Dispatches,
 }

@@ -100,8 +100,7 @@ fn every_file_has_a_kernel() -> Outcome {
     let files = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     for file in files.filter_map(Result::ok) {
         let name = file.file_name().to_string_lossy().into_owned();
-        let stem = name.split('.').next().unwrap_or_default();
-        if !name.ends_with(".wgsl") || isobath_kernels::ALL.iter().all(|kernel| kernel.name != stem) {
+        if isobath_kernels::ALL.iter().flat_map(|kernel| kernel.wgsl).all(|(file, _)| *file != name) {
             return Err(format!("shaders/{name}: no kernel uses it"));
         }
     }

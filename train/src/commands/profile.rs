@@ -59,7 +59,7 @@ impl Profile {
             println!("this adapter offers no timestamps: each time has the way to the GPU and back in it");
         }
         let (steps, reverse) = (self.steps, self.steps.min(imputer.steps()));
-        let train = |imputer: &mut Imputer, steps| (0..steps).try_for_each(|i| imputer.train(i).map(|_| ()));
+        let train = |imputer: &mut Imputer, steps| (0..steps).try_for_each(|i| imputer.train(i));
         let impute = |imputer: &mut Imputer, steps| imputer.impute(steps);
         let parts = [
             measure(device, clock, &mut imputer, "training step", steps, train)?,

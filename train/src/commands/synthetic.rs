@@ -111,8 +111,8 @@ impl Imputer {
         Ok(Imputer { model, shape: shape.clone(), values, observed, visible })
     }
 
-    /// One step of training: the loss.
-    pub(super) fn train(&mut self, step: usize) -> Result<f64> {
+    /// One step of training.
+    pub(super) fn train(&mut self, step: usize) -> Result<()> {
         let steps = vec![step % self.model.options().steps; self.shape.batch];
         let batch = stddm::Batch {
             frames: self.shape.frames,
@@ -127,7 +127,7 @@ impl Imputer {
         let loss = self.model.loss(&batch)?;
         let gradients = tape.backward(&loss)?;
         adam.step(&mut self.model.parameters, &gradients)?;
-        Ok(loss.item()?)
+        Ok(())
     }
 
     /// The first so many reverse steps of the imputation of a window, with as many samples as a batch has windows.

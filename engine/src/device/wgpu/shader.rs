@@ -4,7 +4,7 @@ use isobath_kernels::wgsl::SUBGROUPS;
 use isobath_kernels::{Access, Entry};
 use naga::compact::{KeepUnused, compact};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, GlobalVariable, Handle, Module, StorageAccess, TypeInner};
+use naga::{AddressSpace, GlobalVariable, Handle, Module, SourceLocation, StorageAccess, TypeInner};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -32,14 +32,16 @@ impl Shader {
     /// [`isobath_kernels::wgsl`] for what it must look like.
     ///
     /// # Errors
-    /// The file, line and reason of what is wrong. Lines count on through the files of a shader that has several.
+    /// The file, line and reason of what is wrong.
     pub fn new(kernel: &Entry) -> Result<Shader, String> {
-        let (file, source) = source(kernel)?;
-        let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string_with_path(&source, &file))?;
+        let files = files(kernel)?;
+        let source: String = files.iter().map(|(_, text)| text.as_ref()).collect();
+        let module = naga::front::wgsl::parse_str(&source)
+            .map_err(|e| format!("{}{}", place(&files, e.location(&source)), e.message()))?;
         let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
             .validate(&module)
-            .map_err(|e| e.emit_to_string_with_path(&source, &file))?;
-        let wrong = |what: String| format!("{file}: {what}");
+            .map_err(|e| format!("{}{}", place(&files, e.location(&source)), reasons(e.as_inner())))?;
+        let wrong = |what: String| format!("{}: {what}", files[0].0);
         for (_, variable) in module.global_variables.iter() {
             check_variable(&module, variable, kernel).map_err(wrong)?;
         }
@@ -59,31 +61,38 @@ impl Shader {
     }
 }
 
-/// Name and text of a shader: that of the build, or in the folder that `ISOBATH_SHADERS` names, so that a shader can be
-/// tuned without another build.
-fn source(kernel: &Entry) -> Result<(String, Cow<'static, str>), String> {
-    match std::env::var_os("ISOBATH_SHADERS") {
-        None => Ok((format!("shaders/{}.wgsl", kernel.name), Cow::Borrowed(kernel.wgsl))),
+/// Paths and texts of a shader's files: those of the build, or in the folder that `ISOBATH_SHADERS` names, so that a shader
+/// can be tuned without another build.
+fn files(kernel: &Entry) -> Result<Vec<(String, Cow<'static, str>)>, String> {
+    let folder = std::env::var_os("ISOBATH_SHADERS");
+    let file = |(name, built_in): &(&str, &'static str)| match &folder {
+        None => Ok((format!("shaders/{name}"), Cow::Borrowed(*built_in))),
         Some(folder) => {
-            let folder = Path::new(&folder);
-            let text = read(folder, kernel.name).map_err(|e| format!("{}: {e}", folder.display()))?;
-            Ok((folder.join(format!("{}.wgsl", kernel.name)).display().to_string(), Cow::Owned(text)))
+            let path = Path::new(folder).join(name).display().to_string();
+            let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+            Ok((path, Cow::Owned(text)))
         }
-    }
+    };
+    kernel.wgsl.iter().map(file).collect()
 }
 
-/// `<name>.wgsl`, and after it `<name>.<part>.wgsl` in the order of their names.
-fn read(folder: &Path, name: &str) -> std::io::Result<String> {
-    let mut text = std::fs::read_to_string(folder.join(format!("{name}.wgsl")))?;
-    let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
-    let names = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let part = |file: &String| file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest != ".wgsl");
-    let mut parts: Vec<String> = names.filter(|file| file.ends_with(".wgsl") && part(file)).collect();
-    parts.sort_unstable();
-    for part in parts {
-        text += &std::fs::read_to_string(folder.join(part))?;
+/// `file:line: ` of a place in the files, one after the other.
+fn place(files: &[(String, Cow<'static, str>)], location: Option<SourceLocation>) -> String {
+    let mut line = location.map_or(1, |location| location.line_number as usize);
+    for (file, text) in files {
+        let lines = text.lines().count();
+        if line <= lines {
+            return format!("{file}:{line}: ");
+        }
+        line -= lines;
     }
-    Ok(text)
+    String::new()
+}
+
+/// An error and what it comes from.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |all, cause| format!("{all}: {cause}"))
 }
 
 fn entry_point(module: &Module, info: &ModuleInfo, index: usize) -> EntryPoint {
@@ -197,14 +206,17 @@ mod tests {
                     struct Parameters { len: u32, x: u32 }\n\
                     @group(1) @binding(0) var<uniform> p: Parameters;\n";
         let found = |rest: &str| {
-            let wgsl = Box::leak(format!("{head}{rest}").into_boxed_str());
+            let rest = Box::leak(rest.to_owned().into_boxed_str());
+            let wgsl = Box::leak(Box::new([("double.wgsl", head), ("double.rest.wgsl", &*rest)]));
             let kernel = Entry { name: "double", buffers: &[("x", Access::Update)], parameters: 4, wgsl };
             Shader::new(&kernel).err().unwrap_or_default()
         };
         let body = "@compute @workgroup_size(64) fn double() { x[p.x] = 2.0 * x[p.x]; }";
         assert_eq!(found(body), "");
         let unknown = found(&body.replace("2.0", "two"));
-        assert!(unknown.contains("shaders/double.wgsl:4:") && unknown.contains("two"), "{unknown}");
+        assert!(unknown.starts_with("shaders/double.rest.wgsl:1: ") && unknown.contains("`two`"), "{unknown}");
+        let number = found(&body.replace("2.0 *", "2u *"));
+        assert!(number.starts_with("shaders/double.rest.wgsl:1: "), "{number}");
         assert!(found(&body.replace("double", "twice")).contains("entry point `twice` must begin with `double`"));
         let reads = found(&body.replace("x[p.x] = 2.0", "let y = 2.0"));
         assert_eq!(reads, "shaders/double.wgsl: buffer `x` is declared Update and never written");
