@@ -68,6 +68,7 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
+    ptx: None,
     cost,
 };
 

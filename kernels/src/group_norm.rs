@@ -49,6 +49,7 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
+    ptx: Some(Ptx { source: include_str!("../ptx/group_norm.ptx"), dispatches: launches }),
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }

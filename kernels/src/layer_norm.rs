@@ -44,6 +44,10 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/layer_norm.ptx"),
+        dispatches: |p| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
+    }),
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }

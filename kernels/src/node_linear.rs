@@ -57,6 +57,10 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("e", Access::Read), ("pool", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("node_linear.wgsl", include_str!("../../shaders/node_linear.wgsl"))], dispatches },
+    ptx: Some(Ptx {
+        source: include_str!("../ptx/node_linear.ptx"),
+        dispatches: |p| Dispatches::one("node_linear", p.nodes * p.out.div_ceil(SIDE)),
+    }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (b + k), bytes: 4 * (b * n * (c + o) + n * k + k * c * o) }

@@ -33,7 +33,11 @@ pub static PERMUTE: Kernel<Params> = Kernel {
     name: "permute",
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
-    wgsl: Wgsl { files: &[("permute.wgsl", include_str!("../../shaders/permute.wgsl"))], dispatches },
+    wgsl: Wgsl {
+        files: &[("permute.wgsl", include_str!("../../shaders/permute.wgsl"))],
+        dispatches: |p, _| dispatches(p),
+    },
+    ptx: Some(Ptx { source: include_str!("../ptx/permute.ptx"), dispatches: ptx_dispatches }),
     cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
 };
 

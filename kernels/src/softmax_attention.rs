@@ -24,6 +24,7 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
+    ptx: None,
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }
