@@ -1,8 +1,9 @@
 //! The PTX of every kernel, run by the simulator: every row of the case table and every other launch, with all accesses
 //! checked.
 
-use isobath_engine::device::simulator::parse;
+use isobath_engine::device::ptx;
 use isobath_engine::{DType, Device};
+use isobath_kernels::Target;
 use isobath_ptx_simulator::Options;
 use isobath_tests::checks::{self, Outcome};
 use isobath_tests::{Case, Values, cases, launches, parity};
@@ -12,7 +13,9 @@ fn main() {
     let mut trials: Vec<Trial> = isobath_kernels::ALL
         .iter()
         .filter(|kernel| kernel.ptx.is_some())
-        .map(|kernel| Trial::test(format!("ptx::{}", kernel.name), || parse(kernel).map(drop).map_err(Failed::from)))
+        .map(|kernel| {
+            Trial::test(format!("ptx::{}", kernel.name), || ptx::read(kernel).map(drop).map_err(Failed::from))
+        })
         .collect();
     for case in cases::all() {
         let name = format!("row::{}", case.name);
@@ -30,7 +33,7 @@ fn simulated(
     missing: Option<&'static str>,
     check: impl FnOnce(&Device) -> Outcome + Send + 'static,
 ) -> Trial {
-    let run = || check(&Device::simulator(None, Options::default())).map_err(Failed::from);
+    let run = || check(&Device::simulator(None, Target::LEAST, Options::default())).map_err(Failed::from);
     match missing {
         Some(kernel) => Trial::test(name, run).with_ignored_flag(true).with_kind(format!("{kernel} has no PTX yet")),
         None => Trial::test(name, run),

@@ -30,8 +30,8 @@ pub static ACCUMULATE: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/accumulate.ptx"),
-        dispatches: |p| Dispatches::one("accumulate", p.len.div_ceil(1024)),
+        files: &[("accumulate.ptx", include_str!("../ptx/accumulate.ptx"))],
+        dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: u64::from(p.len * p.add), bytes: 4 * u64::from(p.len) * (2 + u64::from(p.add)) },
 };

@@ -94,8 +94,8 @@ pub static ADAM: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/adam.ptx"),
-        dispatches: |p| Dispatches::one("adam", p.len.div_ceil(1024)),
+        files: &[("adam.ptx", include_str!("../ptx/adam.ptx"))],
+        dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
 };

@@ -32,8 +32,8 @@ pub static CLAMP: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/clamp.ptx"),
-        dispatches: |p| Dispatches::one("clamp", p.len.div_ceil(1024)),
+        files: &[("clamp.ptx", include_str!("../ptx/clamp.ptx"))],
+        dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 8 * (u64::from(p.len) + u64::from(p.n)) },
 };
@@ -54,8 +54,8 @@ pub static CLAMP_BACKWARD: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/clamp_backward.ptx"),
-        dispatches: |p| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
+        files: &[("clamp_backward.ptx", include_str!("../ptx/clamp_backward.ptx"))],
+        dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) + 8 * u64::from(p.n) },
 };

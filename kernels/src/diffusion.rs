@@ -40,8 +40,8 @@ pub static Q_SAMPLE: Kernel<QSampleParams> = Kernel {
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/q_sample.ptx"),
-        dispatches: |p| Dispatches::one("q_sample", p.len.div_ceil(1024)),
+        files: &[("q_sample.ptx", include_str!("../ptx/q_sample.ptx"))],
+        dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 3 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
@@ -70,8 +70,8 @@ pub static POSTERIOR_STEP: Kernel<PosteriorParams> = Kernel {
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/posterior_step.ptx"),
-        dispatches: |p| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
+        files: &[("posterior_step.ptx", include_str!("../ptx/posterior_step.ptx"))],
+        dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };

@@ -36,7 +36,10 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
             false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
         },
     },
-    ptx: Some(Ptx { source: include_str!("../ptx/embedding.ptx"), dispatches }),
+    ptx: Some(Ptx {
+        files: &[("embedding.ptx", include_str!("../ptx/embedding.ptx"))],
+        dispatches: |p, _| dispatches(p),
+    }),
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -60,8 +63,8 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
         },
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/embedding_backward.ptx"),
-        dispatches: |p| {
+        files: &[("embedding_backward.ptx", include_str!("../ptx/embedding_backward.ptx"))],
+        dispatches: |p, _| {
             let (elements, warps) = (p.v * p.c, p.v * p.c.div_ceil(128));
             // Writing and reading the parts moves a twelfth of what a gradient of the rows does, or less.
             let parts = (p.rows / (24 * p.v).max(1024)).min(256);

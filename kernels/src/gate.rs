@@ -30,7 +30,10 @@ pub static GATE: Kernel<Params> = Kernel {
         files: &[("gate.wgsl", include_str!("../../shaders/gate.wgsl"))],
         dispatches: |p, _| elementwise(p, "gate", "gate_each"),
     },
-    ptx: Some(Ptx { source: include_str!("../ptx/gate.ptx"), dispatches: |p| launches(p, ["gate_fours", "gate"]) }),
+    ptx: Some(Ptx {
+        files: &[("gate.ptx", include_str!("../ptx/gate.ptx"))],
+        dispatches: |p, _| launches(p, ["gate_fours", "gate"]),
+    }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -47,8 +50,8 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
         dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/gate_backward.ptx"),
-        dispatches: |p| launches(p, ["gate_backward_fours", "gate_backward"]),
+        files: &[("gate_backward.ptx", include_str!("../ptx/gate_backward.ptx"))],
+        dispatches: |p, _| launches(p, ["gate_backward_fours", "gate_backward"]),
     }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);

@@ -39,7 +39,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     buffers: &[("a", Access::Read), ("b", Access::Read), ("bias", Access::Read), ("c", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("gemm.wgsl", include_str!("../../shaders/gemm.wgsl"))], dispatches },
-    ptx: Some(Ptx { source: include_str!("../ptx/gemm.ptx"), dispatches: launches }),
+    ptx: Some(Ptx { files: &[("gemm.ptx", include_str!("../ptx/gemm.ptx"))], dispatches: |p, _| launches(p) }),
     cost: |p| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };

@@ -45,8 +45,8 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
         dispatches,
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/layer_norm.ptx"),
-        dispatches: |p| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
+        files: &[("layer_norm.ptx", include_str!("../ptx/layer_norm.ptx"))],
+        dispatches: |p, _| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
     }),
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);

@@ -62,7 +62,7 @@ pub mod wgsl;
 
 pub use buffers::{Access, Buffers, Element};
 pub use philox::PhiloxKey;
-pub use ptx::Ptx;
+pub use ptx::{Precision, Ptx, Target};
 pub use real::Real;
 pub use registry::{ALL, Entry};
 pub use wgsl::Wgsl;

@@ -38,7 +38,10 @@ pub static MASKED_MSE: Kernel<Params> = Kernel {
             Dispatches::with_scratch(parts, 2).then("masked_mse_parts", parts).then("masked_mse", 1)
         },
     },
-    ptx: Some(Ptx { source: include_str!("../ptx/masked_mse.ptx"), dispatches }),
+    ptx: Some(Ptx {
+        files: &[("masked_mse.ptx", include_str!("../ptx/masked_mse.ptx"))],
+        dispatches: |p, _| dispatches(p),
+    }),
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -60,8 +63,8 @@ pub static MASKED_MSE_BACKWARD: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/masked_mse_backward.ptx"),
-        dispatches: |p| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
+        files: &[("masked_mse_backward.ptx", include_str!("../ptx/masked_mse_backward.ptx"))],
+        dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 4 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };

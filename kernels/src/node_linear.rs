@@ -58,8 +58,8 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("node_linear.wgsl", include_str!("../../shaders/node_linear.wgsl"))], dispatches },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/node_linear.ptx"),
-        dispatches: |p| Dispatches::one("node_linear", p.nodes * p.out.div_ceil(SIDE)),
+        files: &[("node_linear.ptx", include_str!("../ptx/node_linear.ptx"))],
+        dispatches: |p, _| Dispatches::one("node_linear", p.nodes * p.out.div_ceil(SIDE)),
     }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);

@@ -32,7 +32,10 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx { source: include_str!("../ptx/node_linear_backward.ptx"), dispatches: launches }),
+    ptx: Some(Ptx {
+        files: &[("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx"))],
+        dispatches: |p, _| launches(p),
+    }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }

@@ -50,8 +50,8 @@ pub static NORMAL: Kernel<Params> = Kernel {
         },
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/normal.ptx"),
-        dispatches: |p| Dispatches::one("normal", (p.len + p.offset[0] % 4).div_ceil(1024)),
+        files: &[("normal.ptx", include_str!("../ptx/normal.ptx"))],
+        dispatches: |p, _| Dispatches::one("normal", (p.len + p.offset[0] % 4).div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };

@@ -53,15 +53,15 @@ pub struct Entry {
     pub parameters: usize,
     /// Names and texts of the files of its shader.
     pub wgsl: &'static [(&'static str, &'static str)],
-    /// The text of its PTX.
-    pub ptx: Option<&'static str>,
+    /// Names and texts of the files of its PTX.
+    pub ptx: Option<&'static [(&'static str, &'static str)]>,
 }
 
 impl<P> Kernel<P> {
     /// The kernel's row in [`ALL`].
     pub const fn entry(&self) -> Entry {
         let ptx = match &self.ptx {
-            Some(ptx) => Some(ptx.source),
+            Some(ptx) => Some(ptx.files),
             None => None,
         };
         Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl: self.wgsl.files, ptx }

@@ -28,8 +28,8 @@ pub static SELECT: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("select_elements", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/select.ptx"),
-        dispatches: |p| Dispatches::one("select", p.len.div_ceil(1024)),
+        files: &[("select.ptx", include_str!("../ptx/select.ptx"))],
+        dispatches: |p, _| Dispatches::one("select", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };
@@ -44,8 +44,8 @@ pub static SELECT_BACKWARD: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/select_backward.ptx"),
-        dispatches: |p| Dispatches::one("select_backward", p.len.div_ceil(1024)),
+        files: &[("select_backward.ptx", include_str!("../ptx/select_backward.ptx"))],
+        dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };

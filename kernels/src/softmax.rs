@@ -37,8 +37,8 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
         dispatches,
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/softmax.ptx"),
-        dispatches: |p| row_dispatches("softmax", "softmax_each", p.rows, p.channels),
+        files: &[("softmax.ptx", include_str!("../ptx/softmax.ptx"))],
+        dispatches: |p, _| row_dispatches("softmax", "softmax_each", p.rows, p.channels),
     }),
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);

@@ -31,8 +31,8 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
         },
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/sum_squares.ptx"),
-        dispatches: |p| dispatches(p, "sum_squares_parts"),
+        files: &[("sum_squares.ptx", include_str!("../ptx/sum_squares.ptx"))],
+        dispatches: |p, _| dispatches(p, "sum_squares_parts"),
     }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };

@@ -80,8 +80,8 @@ pub static UNARY: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("unary", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/unary.ptx"),
-        dispatches: |p| Dispatches::one("unary", p.len.div_ceil(1024)),
+        files: &[("unary.ptx", include_str!("../ptx/unary.ptx"))],
+        dispatches: |p, _| Dispatches::one("unary", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: u64::from(p.len), bytes: 8 * u64::from(p.len) },
 };
@@ -96,8 +96,8 @@ pub static UNARY_BACKWARD: Kernel<Params> = Kernel {
         dispatches: |p, _| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
     },
     ptx: Some(Ptx {
-        source: include_str!("../ptx/unary_backward.ptx"),
-        dispatches: |p| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
+        files: &[("unary_backward.ptx", include_str!("../ptx/unary_backward.ptx"))],
+        dispatches: |p, _| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
     }),
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };

@@ -3,6 +3,7 @@
 mod bind;
 pub mod cpu;
 mod profile;
+pub mod ptx;
 pub mod simulator;
 pub mod wgpu;
 
@@ -14,7 +15,7 @@ use crate::memory::{Block, Region, Slab, Usage};
 use crate::shape::Shape;
 use crate::tensor::{DType, Tensor};
 use bytemuck::Pod;
-use isobath_kernels::Kernel;
+use isobath_kernels::{Kernel, Target};
 use profile::Profile;
 use std::sync::Arc;
 
@@ -59,8 +60,8 @@ impl Device {
     }
 
     /// A simulated NVIDIA GPU with a budget in bytes.
-    pub fn simulator(limit: Option<usize>, options: isobath_ptx_simulator::Options) -> Self {
-        Device::Simulator(Arc::new(simulator::Simulator::new(limit, options)))
+    pub fn simulator(limit: Option<usize>, target: Target, options: isobath_ptx_simulator::Options) -> Self {
+        Device::Simulator(Arc::new(simulator::Simulator::new(limit, target, options)))
     }
 
     /// The name by which the device is asked for.

@@ -5,13 +5,14 @@
 
 use super::bind::{self, Bind};
 use super::profile::Profile;
+use super::ptx::{self, Slot};
 use crate::error::{Error, Result};
 use crate::memory::{Host, Slab};
 use crate::tensor::DType;
 use bytemuck::Pod;
 use isobath_kernels::wgsl::Dispatches;
-use isobath_kernels::{Access, Entry, Kernel};
-use isobath_ptx_simulator::{Argument, Buffer, Launch, Memory, Module, Options, Permission, Report};
+use isobath_kernels::{Access, Entry, Kernel, Target};
+use isobath_ptx_simulator::{Argument, Buffer, Counting, Launch, Memory, Options, Permission, Report};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -20,18 +21,20 @@ use std::time::Instant;
 pub struct Simulator {
     pub(super) slab: Slab,
     pub(super) profile: Profile,
+    target: Target,
     options: Options,
-    modules: Mutex<HashMap<&'static str, Arc<Module>>>,
+    kernels: Mutex<HashMap<&'static str, Arc<Vec<ptx::File>>>>,
     reports: Mutex<Vec<Report>>,
 }
 
 impl Simulator {
-    pub(super) fn new(limit: Option<usize>, options: Options) -> Self {
+    pub(super) fn new(limit: Option<usize>, target: Target, options: Options) -> Self {
         Simulator {
             slab: Slab::new(Box::new(Host::default()), limit, false),
             profile: Profile::default(),
+            target,
             options,
-            modules: Mutex::default(),
+            kernels: Mutex::default(),
             reports: Mutex::default(),
         }
     }
@@ -49,7 +52,7 @@ impl Simulator {
         let Some(ptx) = &kernel.ptx else {
             return Err(refused(format!("kernel {} has no PTX yet; the cpu has all", kernel.name)));
         };
-        let dispatches = (ptx.dispatches)(parameters);
+        let dispatches = (ptx.dispatches)(parameters, &self.target);
         if let Some(what) = dispatches.refused {
             return Err(refused(format!("{}: {what}", kernel.name)));
         }
@@ -61,7 +64,7 @@ impl Simulator {
     }
 
     fn launch(&self, kernel: &Entry, numbers: &[u8], bound: &[Bind<'_>], dispatches: &Dispatches) -> Outcome<()> {
-        let module = self.module(kernel)?;
+        let files = self.files(kernel)?;
         let mut memory = Memory::new();
         let buffers: Vec<Option<Buffer>> = bound
             .iter()
@@ -69,27 +72,23 @@ impl Simulator {
             .map(|(bind, (name, access))| upload(&mut memory, name, *access, bind))
             .collect();
         let scratch = memory.reserve("scratch", 4 * dispatches.parts as usize * dispatches.part);
-        let mut common: Vec<Argument> = Vec::new();
-        for (buffer, (_, access)) in buffers.iter().zip(kernel.buffers) {
-            common.push(match buffer {
-                Some(buffer) => view(&memory, *buffer, *access),
-                None => Argument::U64(0),
-            });
-        }
         for (entry, blocks) in dispatches.steps.iter().filter(|(_, blocks)| *blocks > 0) {
-            let code = module.kernel(entry).map_err(|e| e.to_string())?;
-            let mut arguments = common.clone();
+            let code = files.iter().find_map(|file| file.module.kernel(entry).ok());
+            let code = code.ok_or_else(|| format!("{}: no file has an entry point {entry}", kernel.name))?;
             let mut rest = numbers;
-            for (name, bytes) in code.parameters().skip(common.len()) {
-                arguments.push(match name {
-                    "scratch" => Argument::Buffer(scratch),
-                    "parts" => Argument::U32(dispatches.parts),
-                    _ => Argument::Bytes(rest.split_off(..bytes as usize).unwrap_or_default().to_vec()),
-                });
-            }
+            let argument = |slot| match slot {
+                Slot::Buffer(number) => match buffers[number] {
+                    Some(buffer) => view(&memory, buffer, kernel.buffers[number].1),
+                    None => Argument::U64(0),
+                },
+                Slot::Numbers(bytes) => Argument::Bytes(rest.split_off(..bytes as usize).unwrap_or_default().to_vec()),
+                Slot::Scratch => Argument::Buffer(scratch),
+                Slot::Parts => Argument::U32(dispatches.parts),
+            };
+            let arguments: Vec<Argument> = ptx::slots(code, kernel)?.into_iter().map(argument).collect();
             let launch = Launch { grid: [*blocks, 1, 1], block: code.required_threads(), shared_bytes: 0 };
             let report = code.launch(&launch, &arguments, &mut memory, &self.options).map_err(|e| e.to_string())?;
-            if self.options.counting != isobath_ptx_simulator::Counting::Off {
+            if self.options.counting != Counting::Off {
                 self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
             }
         }
@@ -107,14 +106,14 @@ impl Simulator {
     }
 
     /// A kernel's PTX, read at its first launch.
-    fn module(&self, kernel: &Entry) -> Outcome<Arc<Module>> {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(kernel.name) {
-            return Ok(module.clone());
+    fn files(&self, kernel: &Entry) -> Outcome<Arc<Vec<ptx::File>>> {
+        let mut kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(files) = kernels.get(kernel.name) {
+            return Ok(files.clone());
         }
-        let module = Arc::new(parse(kernel)?);
-        modules.insert(kernel.name, module.clone());
-        Ok(module)
+        let files = Arc::new(ptx::read(kernel)?);
+        kernels.insert(kernel.name, files.clone());
+        Ok(files)
     }
 }
 
@@ -137,55 +136,4 @@ fn upload(memory: &mut Memory, name: &str, access: Access, bind: &Bind<'_>) -> O
 fn view(memory: &Memory, buffer: Buffer, access: Access) -> Argument {
     let permission = if access == Access::Read { Permission::Read } else { Permission::ReadWrite };
     Argument::View { buffer, range: 0..memory.bytes(buffer), permission }
-}
-
-/// Reads a kernel's PTX and holds its entry points against the kernel: see [`isobath_kernels::ptx`] for what they must
-/// look like. `ISOBATH_PTX` names a folder from which the text is read instead of the build's.
-///
-/// # Errors
-/// The file, line and reason of what is wrong; the kernel's name when it has no PTX.
-pub fn parse(kernel: &Entry) -> std::result::Result<Module, String> {
-    let built_in = kernel.ptx.ok_or_else(|| format!("kernel {} has no PTX yet", kernel.name))?;
-    let file = format!("kernels/ptx/{}.ptx", kernel.name);
-    let module = match std::env::var_os("ISOBATH_PTX") {
-        None => Module::parse(&file, built_in),
-        Some(folder) => {
-            let path = std::path::Path::new(&folder).join(format!("{}.ptx", kernel.name));
-            let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            Module::parse(&path.display().to_string(), &text)
-        }
-    }
-    .map_err(|e| e.to_string())?;
-    for entry in module.kernels() {
-        check_entry(entry, kernel).map_err(|what| format!("{file}: entry {}: {what}", entry.name()))?;
-    }
-    Ok(module)
-}
-
-fn check_entry(entry: &isobath_ptx_simulator::Kernel, kernel: &Entry) -> Outcome<()> {
-    if !entry.name().starts_with(kernel.name) {
-        return Err(format!("its name must begin with `{}`", kernel.name));
-    }
-    if entry.required_threads().contains(&0) {
-        return Err("it must state the threads of a block by .reqntid".into());
-    }
-    let mut parameters = entry.parameters();
-    for (expected, _) in kernel.buffers {
-        match parameters.next() {
-            Some((name, 8)) if name == *expected => {}
-            found => return Err(format!("expected the address `{expected}`, found {found:?}")),
-        }
-    }
-    let mut left = kernel.parameters as u32;
-    for (name, bytes) in parameters {
-        match (name, bytes) {
-            ("scratch", 8) | ("parts", 4) if left == 0 => {}
-            _ if bytes <= left => left -= bytes,
-            _ => return Err(format!("`{name}` lies past the {} bytes of the kernel's parameters", kernel.parameters)),
-        }
-    }
-    match left {
-        0 => Ok(()),
-        left => Err(format!("{left} bytes of the kernel's {} bytes of parameters are missing", kernel.parameters)),
-    }
 }
