@@ -3,7 +3,7 @@
 
 use isobath_engine::device::ptx;
 use isobath_engine::{DType, Device};
-use isobath_kernels::Target;
+use isobath_kernels::{Entry, Target, resources};
 use isobath_ptx_simulator::Options;
 use isobath_tests::checks::{self, Outcome};
 use isobath_tests::{Case, Values, cases, launches, parity};
@@ -26,6 +26,21 @@ fn main() {
         trials.push(simulated(name, missing(&[launch.kernel]), move |device| parity::launch(&launch, device)));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// The contract of [`isobath_kernels::ptx`], and a row of the table of resources for each entry point.
+fn well_formed(kernel: &Entry) -> Outcome {
+    for entry in ptx::read(kernel)?.iter().flat_map(|file| file.module.kernels()) {
+        let (name, found) = (entry.name(), entry.shared_bytes());
+        let row = resources(name).ok_or_else(|| format!("resources.tsv has no row `{name}`"))?;
+        if row.shared_bytes != found {
+            return Err(format!(
+                "{name}: resources.tsv says {} bytes of shared memory, found {found}",
+                row.shared_bytes
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn simulated(

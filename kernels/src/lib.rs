@@ -43,6 +43,7 @@ pub mod real;
 pub mod reduce;
 pub mod reduce_backward;
 pub mod registry;
+mod resources;
 pub mod row_reduce;
 mod rows;
 pub mod select;
@@ -65,6 +66,7 @@ pub use philox::PhiloxKey;
 pub use ptx::{Precision, Ptx, Target};
 pub use real::Real;
 pub use registry::{ALL, Entry};
+pub use resources::{Resources, resources};
 pub use wgsl::Wgsl;
 
 /// What a kernel costs for given parameters; read by the planner, the profile and the benches.

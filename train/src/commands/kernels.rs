@@ -2,10 +2,11 @@
 
 use clap::{Args, ValueEnum};
 use isobath_engine::Device;
-use isobath_engine::device::Launches;
 use isobath_engine::device::wgpu::shader::{EntryPoint, Shader};
-use isobath_kernels::{ALL, Access, Entry};
+use isobath_engine::device::{Launches, ptx};
+use isobath_kernels::{ALL, Access, Entry, resources};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use super::synthetic::{Imputer, Shape, train_forecaster};
 use crate::{Error, Result};
@@ -48,21 +49,57 @@ impl Kernels {
     }
 }
 
-/// A kernel's row, and one for each entry point of its shader.
+/// A kernel's row, and one for each entry point of its shader and of its PTX.
 fn print(kernel: &Entry) -> Result<()> {
     let buffers: Vec<String> =
         kernel.buffers.iter().map(|(name, access)| format!("{name}: {}", word(*access))).collect();
-    println!("{:<28} cpu wgpu  {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
+    println!("{:<28} {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
     for entry in entries(kernel)? {
         println!(
-            "  {:<36} workgroup {:>4}, shared {:>5} B, bindings {:>2}",
+            "  wgsl {:<36} workgroup {:>4}, shared {:>5} B, bindings {:>2}",
             entry.name,
             entry.workgroup_size,
             entry.workgroup_bytes,
             entry.bindings.len()
         );
     }
+    for entry in ptx_entries(kernel)? {
+        let registers: Vec<String> = entry.registers.iter().map(|(gpu, count)| format!("{gpu} {count}")).collect();
+        println!(
+            "  ptx  {:<36} block     {:>4}, shared {:>5} B, registers {}",
+            entry.name,
+            entry.threads,
+            entry.shared_bytes,
+            registers.join(", ")
+        );
+    }
     Ok(())
+}
+
+/// One entry point of a kernel's PTX.
+struct PtxEntry {
+    name: String,
+    /// Threads of a block.
+    threads: u32,
+    /// Bytes of shared memory of a block.
+    shared_bytes: u32,
+    /// GPUs and the registers of a thread on each.
+    registers: Vec<(String, u32)>,
+}
+
+fn ptx_entries(kernel: &Entry) -> Result<Vec<PtxEntry>> {
+    let files = ptx::read(kernel).map_err(Error::Fault)?;
+    let entries = files.iter().flat_map(|file| file.module.kernels()).map(|entry| {
+        let found = resources(entry.name());
+        let registers = found.iter().flat_map(|r| r.registers.iter().flatten());
+        PtxEntry {
+            name: entry.name().to_owned(),
+            threads: entry.required_threads().iter().product(),
+            shared_bytes: entry.shared_bytes(),
+            registers: registers.map(|(capability, count)| (format!("sm_{capability}"), *count)).collect(),
+        }
+    });
+    Ok(entries.collect())
 }
 
 /// The same as JSON.
@@ -75,13 +112,21 @@ fn described(kernel: &Entry) -> Result<Value> {
             "bindings": entry.bindings.len(),
         })
     };
+    let ptx_entry = |entry: PtxEntry| {
+        json!({
+            "name": entry.name,
+            "threads": entry.threads,
+            "shared_bytes": entry.shared_bytes,
+            "registers": entry.registers.into_iter().collect::<BTreeMap<_, _>>(),
+        })
+    };
     let buffer = |(name, access): &(&str, Access)| json!({ "name": name, "access": word(*access) });
     Ok(json!({
         "kernel": kernel.name,
-        "devices": ["cpu", "wgpu"],
         "parameter_bytes": kernel.parameters,
         "buffers": kernel.buffers.iter().map(buffer).collect::<Vec<_>>(),
-        "entry_points": entries(kernel)?.into_iter().map(entry).collect::<Vec<_>>(),
+        "wgsl": entries(kernel)?.into_iter().map(entry).collect::<Vec<_>>(),
+        "ptx": ptx_entries(kernel)?.into_iter().map(ptx_entry).collect::<Vec<_>>(),
     }))
 }
 
