@@ -50,7 +50,10 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         dispatches,
     },
     ptx: Some(Ptx {
-        files: &[("group_norm.ptx", include_str!("../ptx/group_norm.ptx"))],
+        files: &[
+            ("group_norm.ptx", include_str!("../ptx/group_norm.ptx")),
+            ("group_norm.whole.ptx", include_str!("../ptx/group_norm.whole.ptx")),
+        ],
         dispatches: |p, _| launches(p),
     }),
     cost: |p| {
@@ -59,9 +62,15 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
     },
 };
 
-/// Moments of a group over parts of the nodes, about 4096 numbers each; of all nodes; y.
+/// Fours of a group for which a block is worth its while, and that its registers hold.
+const WHOLE: std::ops::RangeInclusive<u32> = 512..=9216;
+
+/// A block for a whole group; else moments of a group over parts of the nodes, about 4096 numbers each, of all nodes, y.
 fn launches(p: &Params) -> Dispatches {
     let (groups, width) = (p.batch * p.groups, p.channels / p.groups.max(1));
+    if width.is_multiple_of(4) && WHOLE.contains(&(p.nodes * (width / 4))) {
+        return Dispatches::one("group_norm_whole", groups);
+    }
     let len = p.batch * p.nodes * p.channels;
     let parts = (p.nodes * width).div_ceil(4096).max(1);
     let moments = Dispatches::with_scratch(parts, 2 * groups as usize)

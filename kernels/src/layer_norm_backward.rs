@@ -46,9 +46,7 @@ fn launches(p: &Params) -> Dispatches {
     let scratch = Dispatches::with_scratch(parts, 2 * p.channels as usize);
     let rows = match of_a_block {
         Some(_) => scratch.then("layer_norm_backward", parts),
-        None => scratch
-            .then("layer_norm_backward_each", p.rows.div_ceil(8))
-            .then("layer_norm_backward_columns", parts * p.channels.div_ceil(32)),
+        None => scratch.then("layer_norm_backward_each", parts),
     };
     rows.then("layer_norm_backward_sum", (2 * p.channels).div_ceil(32))
 }

@@ -13,14 +13,15 @@ fn text(error: isobath_engine::Error) -> String {
     error.to_string()
 }
 
-/// Lengths to draw for one axis: 1, primes and anything up to the axis' limit.
+/// Lengths to draw for one axis: 1, primes, multiples of four and anything up to the axis' limit.
 fn length(limit: usize) -> BoxedStrategy<usize> {
     let primes: Vec<usize> =
         [2, 3, 5, 7, 11, 13, 17, 31, 37, 61, 67, 127].into_iter().filter(|p| *p <= limit).collect();
-    if primes.is_empty() {
+    if limit < 4 {
         return (1..=limit).boxed();
     }
-    prop_oneof![1 => Just(1), 3 => proptest::sample::select(primes), 2 => 1..=limit].boxed()
+    let fours = (1..=limit / 4).prop_map(|n| 4 * n);
+    prop_oneof![1 => Just(1), 3 => proptest::sample::select(primes), 2 => fours, 2 => 1..=limit].boxed()
 }
 
 /// Runs `check` on shapes and seeds that proptest draws, the same ones every time, and shrinks what fails.
@@ -83,14 +84,13 @@ fn forward(problem: &Problem, operands: &[Input], device: &Device) -> Result<Vec
 }
 
 /// The result y, a random u, and Jᵀ u for every input (zeros where an input has no gradient).
-pub(crate) type PullBack = (Vec<f64>, Vec<f64>, Vec<Vec<f64>>);
+pub type PullBack = (Vec<f64>, Vec<f64>, Vec<Vec<f64>>);
 
-pub(crate) fn pull_back(
-    problem: &Problem,
-    device: &Device,
-    dtype: DType,
-    values: &mut Values,
-) -> Result<PullBack, String> {
+/// Runs a problem and its backward.
+///
+/// # Errors
+/// Those of the operation.
+pub fn pull_back(problem: &Problem, device: &Device, dtype: DType, values: &mut Values) -> Result<PullBack, String> {
     let run = |values: &mut Values| -> isobath_engine::Result<PullBack> {
         let tape = Tape::start()?;
         let mut inputs = Vec::new();
