@@ -178,27 +178,36 @@ class Workload:
         return sum(s.nbytes() for pointer, s in storages.items() if pointer not in own)
 
 
-def milliseconds(run, repeats, warm_up=3):
-    """Median and minimum wall time of run()."""
+def milliseconds(run, repeats, device, warm_up=3):
+    """Median and minimum wall time of run() on a device."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     for _ in range(warm_up):
         run()
     times = []
     for _ in range(repeats):
+        wait()
         start = time.perf_counter()
         run()
+        wait()
         times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times), min(times)
 
 
 def measure(workload, arguments):
     torch.set_num_threads(arguments.threads)
+    torch.set_default_device(arguments.device)
     work = workload(arguments.batch)
-    step = milliseconds(work.training_step, arguments.steps)
-    forward = milliseconds(work.inference, arguments.steps)  # second, on a heap that has grown already
+    if arguments.compile:
+        work.forward = torch.compile(work.forward)
+    step = milliseconds(work.training_step, arguments.steps, arguments.device)
+    forward = milliseconds(work.inference, arguments.steps, arguments.device)  # second, on a heap that has grown already
     peak_resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak_device = torch.cuda.max_memory_allocated() if arguments.device == "cuda" else None
     tuned = all(os.environ.get(k) == v for k, v in TUNED_MALLOC.items())
     return {
         "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
+        "compiled": arguments.compile,
         "threads": arguments.threads,
         "malloc": "tuned" if tuned else "default",
         "batch": arguments.batch,
@@ -209,8 +218,9 @@ def measure(workload, arguments):
         "forward_min_ms": round(forward[1], 1),
         "step_ms": round(step[0], 1),
         "step_min_ms": round(step[1], 1),
-        "saved_bytes": work.saved_bytes(),
+        "saved_bytes": None if arguments.compile else work.saved_bytes(),
         "peak_rss_bytes": peak_resident,
+        "peak_device_bytes": peak_device,
     }
 
 
@@ -244,13 +254,15 @@ def main(description, workload, check):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20, help="timed repetitions")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="the forward pass by torch.compile")
     parser.add_argument("--malloc", choices=("both", "default", "tuned", "inherit"), default="both")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--check", metavar="FILE", help="compare with a parity fixture (safetensors) and stop")
     arguments = parser.parse_args()
     if arguments.check:
         sys.exit(0 if check(arguments.check) else 1)
-    if arguments.malloc != "inherit":
+    if arguments.device == "cpu" and arguments.malloc != "inherit":
         # glibc reads these variables when a process starts, so each setting has its own process.
         plain = {k: v for k, v in os.environ.items() if k not in TUNED_MALLOC}
         settings = {"default": plain, "tuned": plain | TUNED_MALLOC}
@@ -261,9 +273,13 @@ def main(description, workload, check):
     if arguments.json:
         print(json.dumps(result), flush=True)
         return
+    place = result["device"] if arguments.device == "cuda" else f"malloc {result['malloc']:8}"
+    memory = [f"{what} {result[key] / 1e6:.0f} MB"
+              for what, key in (("saved", "saved_bytes"), ("peak RSS", "peak_rss_bytes"), ("peak", "peak_device_bytes"))
+              if result[key] is not None]
     print(
-        "malloc {malloc:8} forward {forward_ms:7.1f} ms   step {step_ms:7.1f} ms   (least {forward_min_ms:.1f}, "
-        "{step_min_ms:.1f})".format(**result),
-        f"  saved {result['saved_bytes'] / 1e6:.0f} MB   peak RSS {result['peak_rss_bytes'] / 1e6:.0f} MB",
+        place + (" compiled" if arguments.compile else ""),
+        "forward {forward_ms:7.1f} ms   step {step_ms:7.1f} ms   (least {forward_min_ms:.1f}, {step_min_ms:.1f})  ".format(**result),
+        "   ".join(memory),
         flush=True,
     )
