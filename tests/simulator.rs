@@ -6,6 +6,7 @@ use isobath_engine::{DType, Device, Error, Tape, Tensor, ops};
 use isobath_kernels::{Entry, Target, resources};
 use isobath_ptx_simulator::{Options, Report};
 use isobath_tests::checks::{self, Outcome};
+use isobath_tests::trainings::{self, Training};
 use isobath_tests::{Case, Values, cases, launches, parity};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -24,6 +25,8 @@ fn main() {
         let name = format!("launch::{}", launch.kernel);
         trials.push(trial(name, move || parity::launch(&launch, &simulator(Options::default()))));
     }
+    trials.push(trial("training::stddm".into(), || three_steps(trainings::stddm_training)));
+    trials.push(trial("training::forecaster".into(), || three_steps(trainings::forecaster_training)));
     trials.push(trial("far_and_missing_numbers".into(), far_and_missing_numbers));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -84,6 +87,14 @@ fn bytes(case: &Case) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The processor's losses of three steps of a training.
+fn three_steps<M>(training: fn(&Device) -> Result<Training<M>, Error>) -> Outcome {
+    let course = |device: Device| training(&device)?.run(3, &mut |_, _| ());
+    let both = || Ok((course(simulator(Options::default()))?, course(Device::cpu())?));
+    let (found, expected) = both().map_err(|e: Error| e.to_string())?;
+    found.agrees_with(&expected)
 }
 
 /// Activations of what a training that fails produces: NaN must come through, and far numbers must not become NaN.

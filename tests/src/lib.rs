@@ -10,6 +10,7 @@ pub mod differences;
 pub mod launches;
 pub mod parity;
 pub mod ring;
+pub mod trainings;
 
 use isobath_engine::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;
