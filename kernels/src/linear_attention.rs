@@ -54,7 +54,7 @@ const WINDOW: u32 = 48;
 
 /// What an NVIDIA GPU's block takes in at once.
 pub(crate) enum Reach {
-    /// A head of 8 features for each warp, all of its frames in registers.
+    /// A head of 8 features or two of them for each warp, all of their frames in registers.
     Head,
     /// Whole heads in 32 columns, all of their frames in shared memory.
     Window,
@@ -102,7 +102,7 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
 fn launches(p: &Params) -> Dispatches {
     let (heads, blocks) = (p.sequences * p.heads, p.dim.div_ceil(32));
     match p.reach() {
-        Reach::Head => Dispatches::one("linear_attention", heads.div_ceil(4)),
+        Reach::Head => Dispatches::one("linear_attention", (p.sequences * p.heads.div_ceil(2)).div_ceil(4)),
         Reach::Window => Dispatches::one("linear_attention_window", p.sequences * p.heads.div_ceil(p.heads_together())),
         Reach::Block => Dispatches::with_scratch(heads, 1024 * (blocks * blocks) as usize)
             .then("linear_attention_context", heads * blocks * blocks)
