@@ -6,6 +6,7 @@
 //! Bound by memory while d is small (16 bytes an element), by the products from d = 32 or so on.
 
 use crate::gemm_tile::product;
+use crate::ptx::Ptx;
 use crate::softmax::softmax_rows;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, partials};
@@ -37,6 +38,28 @@ impl Params {
     pub(crate) fn heads_together(&self) -> u32 {
         8 / self.dim.div_ceil(4).max(1)
     }
+
+    /// How much of a sequence an NVIDIA GPU's block takes in at once.
+    pub(crate) fn reach(&self) -> Reach {
+        match self.dim {
+            8 if (2..=WINDOW).contains(&self.frames) => Reach::Head,
+            1..=32 if self.dim.is_multiple_of(4) && self.frames <= WINDOW => Reach::Window,
+            _ => Reach::Block,
+        }
+    }
+}
+
+/// Frames of which an NVIDIA GPU's block holds all.
+const WINDOW: u32 = 48;
+
+/// What an NVIDIA GPU's block takes in at once.
+pub(crate) enum Reach {
+    /// A head of 8 features or two of them for each warp, all of their frames in registers.
+    Head,
+    /// Whole heads in 32 columns, all of their frames in shared memory.
+    Window,
+    /// 32 of a head's features and some of its frames, the rest by way of the scratch memory.
+    Block,
 }
 
 /// o = softmax(q) (softmax(k)^T v) / sqrt(d).
@@ -45,7 +68,14 @@ pub static LINEAR_ATTENTION: Kernel<Params> = Kernel {
     buffers: &[("q", Access::Read), ("k", Access::Read), ("v", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("linear_attention.wgsl", include_str!("../../shaders/linear_attention.wgsl"))], dispatches },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("linear_attention.ptx", include_str!("../ptx/linear_attention.ptx")),
+            ("linear_attention.window.ptx", include_str!("../ptx/linear_attention.window.ptx")),
+            ("linear_attention.wide.ptx", include_str!("../ptx/linear_attention.wide.ptx")),
+        ],
+        dispatches: |p, _| launches(p),
+    }),
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (4 * d + 8), bytes: 16 * s * t * heads * d }
@@ -66,6 +96,18 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
             if fours { "linear_attention_wide" } else { "linear_attention_wide_each" },
             heads * blocks * p.frames.div_ceil(48),
         )
+}
+
+/// The launches on an NVIDIA GPU; the scratch memory holds blocks of C, 32 by 32.
+fn launches(p: &Params) -> Dispatches {
+    let (heads, blocks) = (p.sequences * p.heads, p.dim.div_ceil(32));
+    match p.reach() {
+        Reach::Head => Dispatches::one("linear_attention", (p.sequences * p.heads.div_ceil(2)).div_ceil(4)),
+        Reach::Window => Dispatches::one("linear_attention_window", p.sequences * p.heads.div_ceil(p.heads_together())),
+        Reach::Block => Dispatches::with_scratch(heads, 1024 * (blocks * blocks) as usize)
+            .then("linear_attention_context", heads * blocks * blocks)
+            .then("linear_attention_wide", heads * blocks * p.frames.div_ceil(32)),
+    }
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

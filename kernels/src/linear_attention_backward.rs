@@ -6,7 +6,8 @@
 //! right factor of every product has contiguous rows. Bound by the products from d = 32 or so on.
 
 use crate::gemm_tile::product;
-use crate::linear_attention::{Params, inverse_sqrt, scale, softmax_columns, softmax_columns_backward};
+use crate::linear_attention::{Params, Reach, inverse_sqrt, scale, softmax_columns, softmax_columns_backward};
+use crate::ptx::Ptx;
 use crate::softmax::{softmax_rows, softmax_rows_backward};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
@@ -35,7 +36,15 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("linear_attention_backward.ptx", include_str!("../ptx/linear_attention_backward.ptx")),
+            ("linear_attention_backward.window.ptx", include_str!("../ptx/linear_attention_backward.window.ptx")),
+            ("linear_attention_backward.contexts.ptx", include_str!("../ptx/linear_attention_backward.contexts.ptx")),
+            ("linear_attention_backward.wide.ptx", include_str!("../ptx/linear_attention_backward.wide.ptx")),
+        ],
+        dispatches: |p, _| launches(p),
+    }),
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (12 * d + 16), bytes: 28 * s * t * heads * d }
@@ -57,6 +66,27 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         .then("linear_attention_backward_contexts", heads * blocks * blocks)
         .then(wide, heads * blocks * p.frames.div_ceil(32))
         .then("linear_attention_backward_last", (heads * p.frames).div_ceil(8))
+}
+
+/// The launches on an NVIDIA GPU. The scratch memory holds, for each head, blocks of C and dC, 32 by 32, the maxima and
+/// inverse sums of k's columns in 32s, and those of q's rows in pairs.
+fn launches(p: &Params) -> Dispatches {
+    let (heads, blocks) = (p.sequences * p.heads, p.dim.div_ceil(32));
+    match p.reach() {
+        Reach::Head => Dispatches::one("linear_attention_backward", heads.div_ceil(4)),
+        Reach::Window => {
+            Dispatches::one("linear_attention_backward_window", p.sequences * p.heads.div_ceil(p.heads_together()))
+        }
+        Reach::Block => {
+            let part = 2048 * blocks * blocks + 64 * blocks + 2 * p.frames.next_multiple_of(2);
+            let rows = (heads * p.frames).div_ceil(8);
+            Dispatches::with_scratch(heads, part as usize)
+                .then("linear_attention_backward_rows", rows)
+                .then("linear_attention_backward_contexts", heads * 2 * blocks * blocks)
+                .then("linear_attention_backward_wide", heads * 3 * blocks * p.frames.div_ceil(32))
+                .then("linear_attention_backward_last", rows)
+        }
+    }
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {
