@@ -41,6 +41,13 @@ pub(super) fn rows() -> Vec<Case> {
             problem: |s, values| problem(s, values, ops::softmax_attention),
         },
         Case {
+            // Heads of which a block of a GPU holds four whole windows.
+            name: "softmax_attention_window",
+            axes: &[("sequences", 5), ("frames", 48), ("heads", 9)],
+            large: &[21, 45, 6],
+            problem: |s, values| problem(&[s[0], s[1], s[2], 8], values, ops::softmax_attention),
+        },
+        Case {
             name: "softmax_attention_wide",
             axes: &[("sequences", 2), ("frames", 101), ("heads", 2), ("dim", 71)],
             large: &[3, 97, 2, 68],
