@@ -26,7 +26,10 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
         dispatches,
     },
     ptx: Some(Ptx {
-        files: &[("softmax_attention.ptx", include_str!("../ptx/softmax_attention.ptx"))],
+        files: &[
+            ("softmax_attention.ptx", include_str!("../ptx/softmax_attention.ptx")),
+            ("softmax_attention.any.ptx", include_str!("../ptx/softmax_attention.any.ptx")),
+        ],
         dispatches: |p, _| match fits_block(p) {
             true => Dispatches::one("softmax_attention", p.sequences * p.heads.div_ceil(4)),
             false => Dispatches::one("softmax_attention_any", wide_groups(p)),
