@@ -7,6 +7,7 @@
 
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale};
+use crate::ptx::Ptx;
 use crate::softmax::softmax_rows;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
@@ -24,7 +25,16 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("softmax_attention.ptx", include_str!("../ptx/softmax_attention.ptx")),
+            ("softmax_attention.any.ptx", include_str!("../ptx/softmax_attention.any.ptx")),
+        ],
+        dispatches: |p, _| match fits_block(p) {
+            true => Dispatches::one("softmax_attention", p.sequences * p.heads.div_ceil(4)),
+            false => Dispatches::one("softmax_attention_any", wide_groups(p)),
+        },
+    }),
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }
@@ -33,6 +43,11 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
 
 /// Frames of k and v that a GPU's workgroup holds.
 pub(crate) const WINDOW: u32 = 48;
+
+/// Whether a block of the PTX holds the windows of four heads.
+pub(crate) fn fits_block(p: &Params) -> bool {
+    p.dim == 8 && (1..=WINDOW).contains(&p.frames)
+}
 
 /// Up to four heads in 32 columns a workgroup, or 32 columns of a wider head.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {

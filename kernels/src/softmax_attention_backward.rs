@@ -6,8 +6,9 @@
 
 use crate::gemm_tile::product;
 use crate::linear_attention::{Params, inverse_sqrt, scale};
+use crate::ptx::Ptx;
 use crate::softmax::softmax_rows_backward;
-use crate::softmax_attention::{WINDOW, attention_weights, groups, transpose, wide_groups};
+use crate::softmax_attention::{WINDOW, attention_weights, fits_block, groups, transpose, wide_groups};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
 use rayon::prelude::*;
@@ -36,7 +37,19 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("softmax_attention_backward.ptx", include_str!("../ptx/softmax_attention_backward.ptx")),
+            ("softmax_attention_backward.rows.ptx", include_str!("../ptx/softmax_attention_backward.rows.ptx")),
+            ("softmax_attention_backward.columns.ptx", include_str!("../ptx/softmax_attention_backward.columns.ptx")),
+        ],
+        dispatches: |p, _| match fits_block(p) {
+            true => Dispatches::one("softmax_attention_backward", p.sequences * p.heads.div_ceil(4)),
+            false => Dispatches::with_scratch(p.sequences * p.heads, 4 * p.frames as usize)
+                .then("softmax_attention_backward_rows", wide_groups(p))
+                .then("softmax_attention_backward_columns", wide_groups(p)),
+        },
+    }),
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (10 * d + 10), bytes: 28 * s * t * heads * d }
