@@ -1,6 +1,8 @@
 //! The PTX of every kernel, run by the simulator: every row of the case table and every other launch, with all accesses
 //! checked.
 
+mod tensor_cores;
+
 use isobath_engine::device::ptx;
 use isobath_engine::{DType, Device};
 use isobath_kernels::Target;
@@ -25,6 +27,7 @@ fn main() {
         let name = format!("launch::{}", launch.kernel);
         trials.push(simulated(name, missing(&[launch.kernel]), move |device| parity::launch(&launch, device)));
     }
+    trials.extend(tensor_cores::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
