@@ -2,6 +2,7 @@
 
 use isobath_engine::device::Bind::{Absent, In, Out};
 use isobath_engine::{DType, Device, Tensor};
+use isobath_kernels::node_linear_backward::NODE_LINEAR_BACKWARD;
 use isobath_kernels::{Precision, Target, gemm, node_linear};
 use isobath_ptx_simulator::{Options, Report};
 use isobath_tests::checks::Outcome;
@@ -37,7 +38,7 @@ const LAYERS: [[usize; 5]; 7] = [
     [67, 3, 31, 12, 3],
     [300, 1, 100, 40, 2],
     [65, 2, 67, 68, 9],
-    [256, 2, 16, 7, 5],
+    [256, 2, 16, 9, 5],
 ];
 
 /// Every trial of both precisions.
@@ -139,7 +140,24 @@ fn mixes(size: [usize; 5], target: Target, entry: &str, most: f64) -> Outcome {
         device.run(&node_linear::NODE_LINEAR, &parameters, &[In(&x), In(&e), In(&pool), Out(&y)])?;
         y.to_f64()
     };
-    near(&format!("{size:?}"), run, target, entry, most * ((channels * prototypes) as f64).sqrt())
+    near(&format!("{size:?}"), run, target, entry, most * ((channels * prototypes) as f64).sqrt())?;
+    let dy = values.variable(&[batch, nodes, out]);
+    let scales = [out * prototypes, batch * channels * out, batch * nodes].map(|terms| (terms as f64).sqrt());
+    let run = |device: &Device, dtype| -> isobath_engine::Result<Vec<f64>> {
+        let [x, e, pool, dy] = [&x, &e, &pool, &dy].map(|input| input.tensor(device, dtype));
+        let (x, e, pool, dy) = (x?, e?, pool?, dy?);
+        let [dx, de, dpool] = [&x, &e, &pool].map(|x| Tensor::empty(device, x.shape(), dtype));
+        let (dx, de, dpool) = (dx?, de?, dpool?);
+        let bound = [In(&x), In(&e), In(&pool), In(&dy), Out(&dx), Out(&de), Out(&dpool)];
+        device.run(&NODE_LINEAR_BACKWARD, &parameters, &bound)?;
+        let mut all = Vec::new();
+        for (gradient, scale) in [dx, de, dpool].iter().zip(scales) {
+            all.extend(gradient.to_f64()?.into_iter().map(|v| v / scale));
+        }
+        Ok(all)
+    };
+    let entry = entry.replace("node_linear", "node_linear_backward");
+    near(&format!("{size:?} backward"), run, target, &entry, most)
 }
 
 fn near(

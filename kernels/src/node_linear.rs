@@ -49,6 +49,11 @@ impl Params {
     pub(crate) fn nodes_of_a_task(&self) -> usize {
         (self.nodes as usize).div_ceil(MOST_TASKS).max(TASK).next_multiple_of(TILE)
     }
+
+    /// How NVIDIA GPUs multiply: on tensor cores where their tiles of 128 samples are at least half full.
+    pub(crate) fn factors(&self, target: &Target) -> Precision {
+        if self.batch >= 64 && self.channels.min(self.out) >= 8 { target.factors() } else { Precision::F32 }
+    }
 }
 
 /// y = x W_n with `W_n = sum_j e[n, j] pool[j]`.
@@ -77,13 +82,12 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     Dispatches::one(entry, p.nodes * p.out.div_ceil(32) * p.batch.div_ceil(256))
 }
 
-/// A block for each node and 32 columns; tensor cores where their tiles of 128 samples are at least half full.
+/// A block for each node and 32 columns.
 fn launches(p: &Params, target: &Target) -> Dispatches {
-    let large = p.batch >= 64 && p.channels >= 8;
-    let entry = match target.factors() {
-        Precision::Tf32 if large => "node_linear_tf32",
-        Precision::Bf16 if large => "node_linear_bf16",
-        _ => "node_linear",
+    let entry = match p.factors(target) {
+        Precision::F32 => "node_linear",
+        Precision::Tf32 => "node_linear_tf32",
+        Precision::Bf16 => "node_linear_bf16",
     };
     Dispatches::one(entry, p.nodes * p.out.div_ceil(SIDE))
 }
