@@ -30,6 +30,9 @@ const PRODUCTS: [[usize; 4]; 14] = [
     [1, 64, 64, 2052],
 ];
 
+/// The same for tiles of 128 by 128.
+const LARGE: [[usize; 4]; 4] = [[128, 8, 128, 32], [65, 132, 68, 48], [33, 200, 196, 4], [16, 512, 256, 20]];
+
 /// Samples, nodes, channels, columns, prototypes.
 const LAYERS: [[usize; 5]; 7] = [
     [128, 3, 32, 32, 4],
@@ -56,20 +59,23 @@ pub(crate) fn trials() -> Vec<Trial> {
             let check = move || parity::rounded(&row, &device(target(precision), Options::default()), most);
             trials.push(trial(&name, check));
         }
-        for size in PRODUCTS {
+        let (tile, large) = (format!("gemm_{name}"), format!("gemm_{name}_large"));
+        for (size, entry) in PRODUCTS.map(|size| (size, &tile)).into_iter().chain(LARGE.map(|size| (size, &large))) {
+            let (title, entry) = (format!("{name}::gemm::{size:?}"), entry.clone());
             let check = move || {
-                (0..8).try_for_each(|flags| {
-                    let flags = [0, 1, 2].map(|bit| flags >> bit & 1 == 1);
-                    multiplies(size, flags, target(precision), &format!("gemm_{name}"), most)
-                })
+                let transposes = [[false, false], [false, true], [true, false], [true, true]];
+                transposes
+                    .iter()
+                    .try_for_each(|&[a, b]| multiplies(size, [a, b, a != b], target(precision), &entry, most))
             };
-            trials.push(trial(&format!("{name}::gemm::{size:?}"), check));
+            trials.push(trial(&title, check));
         }
         for size in LAYERS {
             let check = move || mixes(size, target(precision), &format!("node_linear_{name}"), most);
             trials.push(trial(&format!("{name}::node_linear::{size:?}"), check));
         }
         trials.push(trial(&format!("{name}::counts"), move || counts(precision)));
+        trials.push(trial(&format!("{name}::not_finite"), move || not_finite(target(precision))));
     }
     trials
 }
@@ -190,25 +196,53 @@ fn near(
 
 /// No bank conflicts at all, global memory only in whole sectors.
 fn counts(precision: Precision) -> Outcome {
-    for (transpose_a, transpose_b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let report = square(256, [transpose_a, transpose_b], target(precision)).map_err(|e| e.to_string())?;
-        let total = report.total();
-        if total.bank_conflicts > 0 || total.sectors != total.ideal_sectors {
-            return Err(format!("transposed {transpose_a} {transpose_b}: {report}"));
+    for size in [[1, 256, 256, 256], [32, 256, 256, 32]] {
+        for flags in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+            let report = count(size, flags, target(precision)).map_err(|e| e.to_string())?;
+            let total = report.total();
+            if total.bank_conflicts > 0 || total.sectors != total.ideal_sectors {
+                return Err(format!("{size:?}, transposed {flags:?}: {report}"));
+            }
         }
     }
     Ok(())
 }
 
-/// What a product of square matrices counts.
-fn square(side: u32, [transpose_a, transpose_b]: [u32; 2], target: Target) -> isobath_engine::Result<Report> {
-    let device = device(target, Options::counting());
-    let mut matrix = Values::new(3);
-    let mut matrix = || matrix.variable(&[side as usize, side as usize]).tensor(&device, DType::F32);
-    let (a, b) = (matrix()?, matrix()?);
-    let c = Tensor::empty(&device, [side as usize, side as usize], DType::F32)?;
-    let parameters =
-        gemm::Params { batch: 1, m: side, n: side, k: side, transpose_a, transpose_b, a_stride: 0, b_stride: 0 };
+/// What a product counts; both factors are shared by the batch.
+fn count(size: [u32; 4], [transpose_a, transpose_b]: [u32; 2], target: Target) -> isobath_engine::Result<Report> {
+    let (device, [batch, m, n, k]) = (device(target, Options::counting()), size);
+    let mut values = Values::new(3);
+    let mut matrix = |rows: u32| values.variable(&[rows as usize, k as usize]).tensor(&device, DType::F32);
+    let (a, b) = (matrix(m)?, matrix(n)?);
+    let c = Tensor::empty(&device, [batch, m, n].map(|len| len as usize), DType::F32)?;
+    let parameters = gemm::Params { batch, m, n, k, transpose_a, transpose_b, a_stride: 0, b_stride: 0 };
     device.run(&gemm::GEMM, &parameters, &[In(&a), In(&b), Absent, Out(&c)])?;
     Ok(reports(&device).remove(0))
+}
+
+/// NaN of any bits and infinities in one row of a reach that row of c and no other.
+fn not_finite(target: Target) -> Outcome {
+    let run = || -> isobath_engine::Result<Vec<f64>> {
+        let device = device(target, Options::default());
+        let mut rows = vec![1.0f32; 64 * 64];
+        let odd = [f32::NAN, f32::from_bits(0x7fff_ffff), f32::from_bits(0xffff_ffff), f32::INFINITY, f32::MAX];
+        for (row, odd) in odd.into_iter().enumerate() {
+            rows[64 * row + 7 * row] = odd;
+        }
+        let a = Tensor::from_slice(&device, [64, 64], &rows)?;
+        let b = Tensor::from_slice(&device, [64, 64], &[0.5f32; 64 * 64])?;
+        let c = Tensor::empty(&device, [64, 64], DType::F32)?;
+        let parameters =
+            gemm::Params { batch: 1, m: 64, n: 64, k: 64, transpose_a: 0, transpose_b: 0, a_stride: 0, b_stride: 0 };
+        device.run(&gemm::GEMM, &parameters, &[In(&a), In(&b), Absent, Out(&c)])?;
+        c.to_f64()
+    };
+    let found = run().map_err(|e| e.to_string())?;
+    let right = found.iter().enumerate().all(|(i, v)| match i / 64 {
+        0..3 => v.is_nan(),
+        3 => *v == f64::INFINITY,
+        4 => *v > 1e38,
+        _ => *v == 32.0,
+    });
+    if right { Ok(()) } else { Err(format!("found {:?}", found.iter().step_by(64).take(8).collect::<Vec<_>>())) }
 }
