@@ -1,6 +1,8 @@
 //! The PTX of every kernel, run by the simulator: every row of the case table and every other launch, with all accesses
 //! checked.
 
+mod tensor_cores;
+
 use isobath_engine::device::{Launches, ptx};
 use isobath_engine::{DType, Device, Error, Tape, Tensor, ops};
 use isobath_kernels::{Entry, Target, resources};
@@ -28,6 +30,7 @@ fn main() {
     trials.push(trial("training::stddm".into(), || three_steps(trainings::stddm_training)));
     trials.push(trial("training::forecaster".into(), || three_steps(trainings::forecaster_training)));
     trials.push(trial("far_and_missing_numbers".into(), far_and_missing_numbers));
+    trials.extend(tensor_cores::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 

@@ -6,7 +6,7 @@
 //! Bound by FMA throughput above about 100 in every dimension, by memory below.
 
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Precision, Ptx, Real, Target};
 use bytemuck::{Pod, Zeroable};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -39,7 +39,16 @@ pub static GEMM: Kernel<Params> = Kernel {
     buffers: &[("a", Access::Read), ("b", Access::Read), ("bias", Access::Read), ("c", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("gemm.wgsl", include_str!("../../shaders/gemm.wgsl"))], dispatches },
-    ptx: Some(Ptx { files: &[("gemm.ptx", include_str!("../ptx/gemm.ptx"))], dispatches: |p, _| launches(p) }),
+    ptx: Some(Ptx {
+        files: &[
+            ("gemm.ptx", include_str!("../ptx/gemm.ptx")),
+            ("gemm.sm_80.tf32.ptx", include_str!("../ptx/gemm.sm_80.tf32.ptx")),
+            ("gemm.sm_80.tf32_large.ptx", include_str!("../ptx/gemm.sm_80.tf32_large.ptx")),
+            ("gemm.sm_80.bf16.ptx", include_str!("../ptx/gemm.sm_80.bf16.ptx")),
+            ("gemm.sm_80.bf16_large.ptx", include_str!("../ptx/gemm.sm_80.bf16_large.ptx")),
+        ],
+        dispatches: launches,
+    }),
     cost: |p| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };
@@ -55,6 +64,9 @@ const TILE: u32 = 64;
 
 /// Elements of c and terms up to which tiles would leave most of a GPU idle.
 const SMALL: (u32, u32) = (4096, 256);
+
+/// Multiply-adds of a product from which on tensor cores are worth it.
+const LEAST_ON_TENSOR_CORES: u64 = 1 << 15;
 
 /// Several parts of the terms where there are too few tiles for a whole GPU.
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
@@ -73,14 +85,40 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     }
 }
 
-/// One entry point for any n and any part of the terms, and the sums of the parts.
-fn launches(p: &Params) -> Dispatches {
-    let tiles = p.batch * p.m.div_ceil(TILE) * p.n.div_ceil(TILE);
-    match (p.k / 256).clamp(1, 512u32.div_ceil(tiles.max(1))) {
-        1 => Dispatches::one("gemm", tiles),
+/// One entry point for any n and any part of the terms, and the sums of the parts; others for tensor cores.
+fn launches(p: &Params, target: &Target) -> Dispatches {
+    let small = u64::from(p.m) * u64::from(p.n) * u64::from(p.k) < LEAST_ON_TENSOR_CORES;
+    match (target.factors(), p.large_tiles()) {
+        _ if small => in_parts(p, "gemm", TILE),
+        (Precision::F32, _) => in_parts(p, "gemm", TILE),
+        (Precision::Tf32, Some(blocks)) => Dispatches::one("gemm_tf32_large", blocks),
+        (Precision::Bf16, Some(blocks)) => Dispatches::one("gemm_bf16_large", blocks),
+        (Precision::Tf32, None) => in_parts(p, "gemm_tf32", 2 * TILE),
+        (Precision::Bf16, None) => in_parts(p, "gemm_bf16", 2 * TILE),
+    }
+}
+
+/// Blocks for tiles of c of a height, several for each where there are too few for a whole GPU.
+fn in_parts(p: &Params, entry: &'static str, height: u32) -> Dispatches {
+    let across = p.n.div_ceil(TILE);
+    let (blocks, tiles) = (p.batch * p.m.div_ceil(height) * across, p.batch * p.m.div_ceil(TILE) * across);
+    match (p.k / 256).clamp(1, 512u32.div_ceil(blocks.max(1))) {
+        1 => Dispatches::one(entry, blocks),
         parts => Dispatches::with_scratch(parts, (tiles * TILE * TILE) as usize)
-            .then("gemm", tiles * parts)
+            .then(entry, blocks * parts)
             .then("gemm_sum", tiles * TILE * TILE / 1024),
+    }
+}
+
+impl Params {
+    /// The number of tiles of 128 by 128 where they are filled by columns, enough for a whole GPU, and all tensors are
+    /// aligned.
+    fn large_tiles(&self) -> Option<u32> {
+        let a_row = if self.transpose_a == 1 { self.m } else { self.k };
+        let b_row = if self.transpose_b == 1 { self.k } else { self.n };
+        let aligned = [a_row, b_row, self.n, self.a_stride, self.b_stride].iter().all(|len| len.is_multiple_of(4));
+        let tiles = self.batch * self.m.div_ceil(2 * TILE) * self.n.div_ceil(2 * TILE);
+        (aligned && tiles >= 128 && self.n.div_ceil(TILE).is_multiple_of(2)).then_some(tiles)
     }
 }
 

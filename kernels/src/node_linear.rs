@@ -7,7 +7,7 @@
 
 use crate::gemm_tile::product;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Precision, Ptx, Real, Target};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -49,6 +49,11 @@ impl Params {
     pub(crate) fn nodes_of_a_task(&self) -> usize {
         (self.nodes as usize).div_ceil(MOST_TASKS).max(TASK).next_multiple_of(TILE)
     }
+
+    /// How NVIDIA GPUs multiply: on tensor cores where their tiles of 128 samples are at least half full.
+    pub(crate) fn factors(&self, target: &Target) -> Precision {
+        if self.batch >= 64 && self.channels.min(self.out) >= 8 { target.factors() } else { Precision::F32 }
+    }
 }
 
 /// y = x W_n with `W_n = sum_j e[n, j] pool[j]`.
@@ -58,8 +63,12 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("node_linear.wgsl", include_str!("../../shaders/node_linear.wgsl"))], dispatches },
     ptx: Some(Ptx {
-        files: &[("node_linear.ptx", include_str!("../ptx/node_linear.ptx"))],
-        dispatches: |p, _| Dispatches::one("node_linear", p.nodes * p.out.div_ceil(SIDE)),
+        files: &[
+            ("node_linear.ptx", include_str!("../ptx/node_linear.ptx")),
+            ("node_linear.sm_80.tf32.ptx", include_str!("../ptx/node_linear.sm_80.tf32.ptx")),
+            ("node_linear.sm_80.bf16.ptx", include_str!("../ptx/node_linear.sm_80.bf16.ptx")),
+        ],
+        dispatches: launches,
     }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
@@ -71,6 +80,16 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
 fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     let entry = if p.out.is_multiple_of(4) { "node_linear" } else { "node_linear_each" };
     Dispatches::one(entry, p.nodes * p.out.div_ceil(32) * p.batch.div_ceil(256))
+}
+
+/// A block for each node and 32 columns.
+fn launches(p: &Params, target: &Target) -> Dispatches {
+    let entry = match p.factors(target) {
+        Precision::F32 => "node_linear",
+        Precision::Tf32 => "node_linear_tf32",
+        Precision::Bf16 => "node_linear_bf16",
+    };
+    Dispatches::one(entry, p.nodes * p.out.div_ceil(SIDE))
 }
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -9,7 +9,7 @@ use crate::gemm_tile::{add_product, product};
 use crate::node_linear::{BLOCK, Params, SIDE, TILE, load, split_nodes, store};
 use crate::softmax_attention::transpose;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials, simd};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Precision, Ptx, Real, Target, partials, simd};
 use rayon::prelude::*;
 
 /// dx, de and dpool.
@@ -33,8 +33,12 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         dispatches,
     },
     ptx: Some(Ptx {
-        files: &[("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx"))],
-        dispatches: |p, _| launches(p),
+        files: &[
+            ("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx")),
+            ("node_linear_backward.sm_80.tf32.ptx", include_str!("../ptx/node_linear_backward.sm_80.tf32.ptx")),
+            ("node_linear_backward.sm_80.bf16.ptx", include_str!("../ptx/node_linear_backward.sm_80.bf16.ptx")),
+        ],
+        dispatches: launches,
     }),
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
@@ -43,15 +47,20 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
 };
 
 /// dx node by node; the gradients of the weights over ranges of nodes, whose sums over the ranges follow.
-fn launches(p: &Params) -> Dispatches {
+fn launches(p: &Params, target: &Target) -> Dispatches {
+    let (inputs, weights) = match p.factors(target) {
+        Precision::F32 => ("node_linear_backward", "node_linear_backward_weights"),
+        Precision::Tf32 => ("node_linear_backward_tf32", "node_linear_backward_weights_tf32"),
+        Precision::Bf16 => ("node_linear_backward_bf16", "node_linear_backward_weights_bf16"),
+    };
     let (rows, columns) = (p.channels.div_ceil(SIDE), p.out.div_ceil(SIDE));
     let tiles = rows * columns;
     let parts = (512 / tiles.max(1)).clamp(1, p.nodes.max(1));
     // dpool of every part by tiles, then de of every tile by warps.
     let (tile, e) = ((p.prototypes * SIDE * SIDE) as usize, (4 * p.nodes * p.prototypes) as usize);
     Dispatches::with_scratch(parts, tiles as usize * (tile + e.div_ceil(parts as usize)))
-        .then("node_linear_backward", p.nodes * rows)
-        .then("node_linear_backward_weights", parts * tiles)
+        .then(inputs, p.nodes * rows)
+        .then(weights, parts * tiles)
         .then("node_linear_backward_sum", (p.prototypes * (p.channels * p.out + p.nodes)).div_ceil(256))
 }
 

@@ -43,6 +43,11 @@ pub struct Target {
 impl Target {
     /// The least that kernels run on: compute capability 6.1, all of f32.
     pub const LEAST: Self = Self { capability: 61, precision: Precision::F32 };
+
+    /// How matrices are multiplied on it: in f32 without tensor cores that round as asked.
+    pub fn factors(&self) -> Precision {
+        if self.capability >= 80 { self.precision } else { Precision::F32 }
+    }
 }
 
 /// A kernel's code for NVIDIA GPUs.

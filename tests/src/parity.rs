@@ -32,6 +32,28 @@ pub fn row(case: &Case, device: &Device) -> Outcome {
     check(case, case.large, 1)
 }
 
+/// The same with factors of products rounded: errors of up to `most` of the largest element.
+pub fn rounded(case: &Case, device: &Device, most: f64) -> Outcome {
+    let check = |case: &Case, shape: &[usize], seed: u64| {
+        let problem = (case.problem)(shape, &mut Values::new(seed));
+        let run = |device: &Device, dtype| pull_back(&problem, device, dtype, &mut Values::new(seed + 1));
+        let (exact, found) = (run(&Device::cpu(), DType::F64)?, run(device, DType::F32)?);
+        for (name, pick) in outputs(&exact) {
+            let scale = pick(&exact).iter().fold(1e-2, |m: f64, v| m.max(v.abs()));
+            let error = worst(pick(&found), pick(&exact));
+            if error > most * scale {
+                return Err(format!("{name}: differs from f64 by {error:e} at a scale of {scale:e}"));
+            }
+        }
+        if !same_bits(&found, &run(device, DType::F32)?) {
+            return Err("a second run gave other bits".into());
+        }
+        Ok(())
+    };
+    on_drawn_shapes(case, SHAPES, check)?;
+    check(case, case.large, 1)
+}
+
 /// The numbers that a launch writes on `device` against the processor's f64.
 pub fn launch(launch: &Launch, device: &Device) -> Outcome {
     let run = |device: &Device, dtype| (launch.run)(device, dtype).map_err(|e| e.to_string());
@@ -54,14 +76,16 @@ fn outputs(all: &PullBack) -> Vec<(String, Pick)> {
 
 /// error(device) <= 4 error(processor in f32) + 1e-6 scale, both against f64.
 fn near(found: &[f64], single: &[f64], exact: &[f64]) -> Outcome {
-    let error = |x: &[f64]| {
-        let far = |(x, y): (&f64, &f64)| if x.is_nan() { f64::INFINITY } else { (x - y).abs() };
-        x.iter().zip(exact).map(far).fold(0.0, f64::max)
-    };
     let scale = exact.iter().fold(1e-2, |m: f64, v| m.max(v.abs()));
-    let (ours, theirs) = (error(found), error(single));
+    let (ours, theirs) = (worst(found, exact), worst(single, exact));
     if found.len() == exact.len() && ours <= 4.0 * theirs + 1e-6 * scale {
         return Ok(());
     }
     Err(format!("differs from f64 by {ours:e} where the processor's f32 does by {theirs:e}, at a scale of {scale:e}"))
+}
+
+/// The largest error; a NaN is infinitely far.
+fn worst(found: &[f64], exact: &[f64]) -> f64 {
+    let far = |(x, y): (&f64, &f64)| if x.is_nan() { f64::INFINITY } else { (x - y).abs() };
+    found.iter().zip(exact).map(far).fold(0.0, f64::max)
 }

@@ -65,7 +65,7 @@ impl Decoder<'_> {
         }
         let relu = opcode.take("relu");
         self.count(3, 3)?;
-        let d = self.result(0, to)?;
+        let d = self.packed_result()?;
         let (a, b) = (self.source(1, Type::F32)?, self.source(2, Type::F32)?);
         Ok(Operation::ConvertPair { to, rounding, relu, d, a, b })
     }
@@ -78,9 +78,21 @@ impl Decoder<'_> {
                 self.narrow_place(&operand)?;
                 self.result_of(&operand, self.declared_bits(&operand)?)
             }
-            _ if ty == Type::Tf32 => self.result(0, Type::B32),
+            _ if ty == Type::Tf32 => self.packed_result(),
             _ => self.result(0, ty),
         }
+    }
+
+    /// The slot of a tf32 or of two halves, which as for ptxas no register of another float can be.
+    fn packed_result(&mut self) -> Result<Slot> {
+        if let Operand::Register(register) = self.operands[0] {
+            let declared = &self.entry.registers[register];
+            if !declared.ty.is_bits() && declared.ty.is_float() {
+                let found = format!("`{}` of type {:?}", declared.name, declared.ty);
+                return Err(Problem::Operand { expected: "a register of type B32".into(), found });
+            }
+        }
+        self.result(0, Type::B32)
     }
 
     /// The source's slot; the low byte of any wider integer register is one too.

@@ -36,6 +36,8 @@ fn operands_are_checked() {
     assert!(refused("add.u32 w, w, %tid.x;").contains("need a `mov`"));
     // As ptxas does.
     assert_eq!(refused("ld.global.f32 u, [l-4];"), "k.ptx:9: expected `]`, found `-`");
+    assert_eq!(refused("cvt.rna.tf32.f32 u, v;"), "k.ptx:9: expected a register of type B32, found `u` of type F32");
+    assert!(refused("cvt.rn.bf16x2.f32 u, v, v;").contains("expected a register of type B32"));
     assert!(refused("ld.shared.f32 u, [64];").contains("constant addresses are for local memory"));
 }
 
