@@ -43,9 +43,8 @@ pub(crate) struct Storage {
     written: Vec<AtomicU32>,
 }
 
-/// Zeros, as pages that the system clears at the first touch.
 fn zeros(count: usize) -> Vec<AtomicU32> {
-    bytemuck::zeroed_vec(count)
+    vec![0; count].into_iter().map(AtomicU32::new).collect()
 }
 
 /// Bytes of a sector: what global memory moves at once.
