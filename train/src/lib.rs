@@ -12,6 +12,7 @@ pub mod interrupt;
 pub mod picture;
 pub mod progress;
 pub mod record;
+pub mod simulation;
 pub mod trained;
 pub mod training;
 pub mod verify;

@@ -61,7 +61,17 @@ impl Device {
 
     /// A simulated NVIDIA GPU with a budget in bytes.
     pub fn simulator(limit: Option<usize>, target: Target, options: isobath_ptx_simulator::Options) -> Self {
-        Device::Simulator(Arc::new(simulator::Simulator::new(limit, target, options)))
+        Device::Simulator(Arc::new(simulator::Simulator::new(limit, target, options, None)))
+    }
+
+    /// The same with an eye for one kernel.
+    pub fn simulator_of(
+        focus: simulator::Focus,
+        limit: Option<usize>,
+        target: Target,
+        options: isobath_ptx_simulator::Options,
+    ) -> Self {
+        Device::Simulator(Arc::new(simulator::Simulator::new(limit, target, options, Some(focus))))
     }
 
     /// The name by which the device is asked for.

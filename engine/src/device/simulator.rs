@@ -4,6 +4,7 @@
 //! access past a tensor's end, and no read of what nothing has written, goes unseen.
 
 use super::bind::{self, Bind};
+use super::cpu;
 use super::profile::Profile;
 use super::ptx::{self, Slot};
 use crate::error::{Error, Result};
@@ -11,11 +12,20 @@ use crate::memory::{Host, Slab};
 use crate::tensor::DType;
 use bytemuck::Pod;
 use isobath_kernels::wgsl::Dispatches;
-use isobath_kernels::{Access, Entry, Kernel, Target};
+use isobath_kernels::{Access, Cost, Entry, Kernel, Target};
 use isobath_ptx_simulator::{Argument, Buffer, Counting, Launch, Memory, Options, Permission, Report};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+/// One kernel to look at: the processor computes what all others give.
+#[derive(Clone, Copy, Debug)]
+pub struct Focus {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// Says why a launch that costs this much is not worth its time, and no launch of any kernel does that then.
+    pub refused: fn(&Cost) -> Option<String>,
+}
 
 /// The simulated GPU's memory and counters.
 pub struct Simulator {
@@ -23,17 +33,19 @@ pub struct Simulator {
     pub(super) profile: Profile,
     target: Target,
     options: Options,
+    focus: Option<Focus>,
     kernels: Mutex<HashMap<&'static str, Arc<Vec<ptx::File>>>>,
     reports: Mutex<Vec<Report>>,
 }
 
 impl Simulator {
-    pub(super) fn new(limit: Option<usize>, target: Target, options: Options) -> Self {
+    pub(super) fn new(limit: Option<usize>, target: Target, options: Options, focus: Option<Focus>) -> Self {
         Simulator {
             slab: Slab::new(Box::new(Host::default()), limit, false),
             profile: Profile::default(),
             target,
             options,
+            focus,
             kernels: Mutex::default(),
             reports: Mutex::default(),
         }
@@ -48,6 +60,15 @@ impl Simulator {
         if bind::check(kernel.name, kernel.buffers, bound)? == DType::F64 {
             return Err(refused("expected f32 or u32, found f64, which only the cpu computes with"));
         }
+        let cost = (kernel.cost)(parameters);
+        if let Some(focus) = &self.focus {
+            if let Some(why) = (focus.refused)(&cost) {
+                return Err(refused(format!("kernel {}: {why}", kernel.name)));
+            }
+            if focus.kernel != kernel.name {
+                return cpu::compute(kernel, parameters, bound);
+            }
+        }
         let entry = kernel.entry();
         let Some(ptx) = &kernel.ptx else {
             return Err(refused(format!("kernel {} has no PTX yet; the cpu has all", kernel.name)));
@@ -59,7 +80,7 @@ impl Simulator {
         let start = Instant::now();
         self.launch(&entry, bytemuck::bytes_of(parameters), bound, &dispatches).map_err(refused)?;
         self.profile.ended(kernel.name, start);
-        self.profile.count(kernel.name, (kernel.cost)(parameters));
+        self.profile.count(kernel.name, cost);
         Ok(())
     }
 

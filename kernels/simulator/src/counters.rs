@@ -29,7 +29,7 @@ pub struct Counts {
 
 impl Counts {
     /// The sum of two.
-    pub(crate) fn plus(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         Self {
             warps: self.warps + other.warps,
             threads: self.threads + other.threads,

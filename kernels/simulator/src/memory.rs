@@ -1,5 +1,6 @@
 //! Device memory: buffers that nothing runs out of unseen.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::fault::FaultKind;
@@ -42,6 +43,10 @@ pub(crate) struct Storage {
     written: Vec<AtomicU32>,
 }
 
+fn zeros(count: usize) -> Vec<AtomicU32> {
+    vec![0; count].into_iter().map(AtomicU32::new).collect()
+}
+
 /// Bytes of a sector: what global memory moves at once.
 pub(crate) const SECTOR: usize = 32;
 
@@ -53,7 +58,6 @@ impl Memory {
 
     /// A new buffer of `bytes` bytes that nothing has written yet. The name is for messages.
     pub fn reserve(&mut self, name: &str, bytes: usize) -> Buffer {
-        let zeros = |count| std::iter::repeat_with(|| AtomicU32::new(0)).take(count).collect();
         let (words, written) = (zeros(bytes.div_ceil(4)), zeros(bytes.div_ceil(SECTOR)));
         self.buffers.push(Storage { name: name.to_owned(), bytes, words, written });
         Buffer(self.buffers.len() - 1)
@@ -94,9 +98,10 @@ impl Memory {
             storage.store(offset + i, 1, u64::from(*byte));
         }
         let start = offset + head;
-        for (i, word) in words.iter().enumerate() {
-            storage.store(start + 4 * i, 4, u64::from(u32::from_le_bytes(*word)));
+        for (place, word) in storage.words[start / 4..].iter().zip(words) {
+            place.store(u32::from_le_bytes(*word), Relaxed);
         }
+        storage.mark_all(start, start + 4 * words.len());
         for (i, byte) in tail.iter().enumerate() {
             storage.store(start + 4 * words.len() + i, 1, u64::from(*byte));
         }
@@ -183,7 +188,39 @@ impl Storage {
         self.mark(offset, bytes);
     }
 
-    fn mark(&self, offset: usize, bytes: u32) {
+    /// A word at an aligned offset.
+    #[inline(always)]
+    pub(crate) fn word(&self, offset: u32) -> u32 {
+        self.words[offset as usize / 4].load(Relaxed)
+    }
+
+    /// Writes a word at an aligned offset without marking it as written.
+    #[inline(always)]
+    pub(crate) fn set_word(&self, offset: u32, value: u32) {
+        self.words[offset as usize / 4].store(value, Relaxed);
+    }
+
+    /// Marks the bytes from `start` to `end` as written, both multiples of 4.
+    fn mark_all(&self, start: usize, end: usize) {
+        let (first, last) = (start.next_multiple_of(SECTOR).min(end), end - end % SECTOR);
+        (start..first).step_by(4).for_each(|at| self.mark(at, 4));
+        if first < last {
+            self.written[first / SECTOR..last / SECTOR].iter().for_each(|bits| bits.store(u32::MAX, Relaxed));
+        }
+        (last.max(first)..end).step_by(4).for_each(|at| self.mark(at, 4));
+    }
+
+    /// Whether all of a range has been written, and what lies before it in its first sector.
+    pub(crate) fn is_complete(&self, range: Range<usize>) -> bool {
+        let whole = &self.written[range.start / SECTOR..range.end / SECTOR];
+        let rest = range.end % SECTOR;
+        whole.iter().all(|bits| bits.load(Relaxed) == u32::MAX)
+            && (rest == 0 || self.written[range.end / SECTOR].load(Relaxed).trailing_ones() as usize >= rest)
+    }
+
+    /// Notes that up to 16 aligned bytes have been written.
+    #[inline(always)]
+    pub(crate) fn mark(&self, offset: usize, bytes: u32) {
         let mask = ((1u64 << bytes) - 1) as u32;
         let bits = mask << (offset % SECTOR);
         let sector = &self.written[offset / SECTOR];
@@ -207,6 +244,8 @@ pub(crate) struct Window<'a> {
     pub(crate) start: usize,
     pub(crate) bytes: usize,
     pub(crate) permission: Permission,
+    /// Whether all of it was written before the launch.
+    pub(crate) complete: bool,
     pub(crate) touched: Touched,
 }
 
@@ -221,8 +260,7 @@ impl Touched {
     /// For a window of so many bytes, wherever it starts within a sector.
     pub(crate) fn new(bytes: usize) -> Self {
         let words = bytes.div_ceil(SECTOR * 32) + 1;
-        let zeros = || std::iter::repeat_with(|| AtomicU32::new(0)).take(words).collect();
-        Self { read: zeros(), written: zeros() }
+        Self { read: zeros(words), written: zeros(words) }
     }
 
     fn mark(&self, sector: usize, write: bool) {
@@ -266,6 +304,15 @@ impl<'a> Windows<'a> {
             }
         }
         Err(self.explain(address, bytes, write))
+    }
+
+    /// The window that an address lies in and its own address, if it may be read or written.
+    #[inline]
+    pub(crate) fn window(&self, address: u64, write: bool) -> Option<(&Window<'a>, u64)> {
+        let index = (address >> WINDOW_BITS).wrapping_sub(1) as usize;
+        let forbidden = if write { Permission::Read } else { Permission::Write };
+        let window = self.0.get(index).filter(|window| window.permission != forbidden)?;
+        Some((window, self.address(index)))
     }
 
     /// Notes that a sector has been read or written.
@@ -330,7 +377,8 @@ mod tests {
         let mut windows = Windows::default();
         let mut add = |start, bytes| {
             let touched = Touched::new(bytes);
-            windows.add(Window { storage, start, bytes, permission: Permission::ReadWrite, touched })
+            let (permission, complete) = (Permission::ReadWrite, false);
+            windows.add(Window { storage, start, bytes, permission, complete, touched })
         };
         let [first, second] = [add(0, 16), add(264, 64)];
         assert_eq!((first % 256, second % 256), (0, 8));

@@ -22,6 +22,8 @@ pub struct Report {
     pub registers: u32,
     /// Bytes of shared memory of a block, static and dynamic.
     pub shared_bytes: u32,
+    /// Blocks of the launch.
+    pub blocks: u64,
     /// Threads of a block.
     pub threads: u32,
     /// Different sectors of global memory that were read: what has to be moved however large the caches are.
@@ -63,6 +65,7 @@ impl Report {
             rows: rows.collect(),
             registers: program.registers,
             shared_bytes: program.shared_bytes + launch.shared_bytes,
+            blocks: launch.grid.iter().map(|axis| u64::from(*axis)).product(),
             threads: launch.block.iter().product(),
             distinct_sectors_read: touched[0],
             distinct_sectors_written: touched[1],

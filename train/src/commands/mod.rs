@@ -12,6 +12,7 @@ mod machine;
 mod outlook;
 mod profile;
 mod report;
+mod simulate;
 mod stimp;
 mod synthetic;
 mod train;
@@ -48,6 +49,7 @@ enum Command {
     EvaluateForecast(Box<evaluate_forecast::EvaluateForecast>),
     Verify(verify::Verify),
     Kernels(kernels::Kernels),
+    Simulate(simulate::Simulate),
     Profile(profile::Profile),
     Doctor(doctor::Doctor),
 }
@@ -93,6 +95,7 @@ fn obey(line: &CommandLine) -> Result<()> {
         Command::EvaluateForecast(evaluate) => evaluate.run(&device),
         Command::Verify(verify) => verify.run(&device),
         Command::Kernels(kernels) => kernels.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Profile(profile) => profile.run(&device),
         Command::Doctor(doctor) => doctor.run(&device),
     }

@@ -8,6 +8,7 @@ mod data;
 mod layers;
 mod pixels;
 mod plots;
+mod simulation;
 mod text;
 
 use std::io::Write;
@@ -25,6 +26,7 @@ use crate::training::Step;
 use crate::{Error, Result};
 
 pub use plots::loss_curve;
+pub use simulation::simulation;
 pub use text::pretty_units;
 
 /// Size in bytes beyond which a page leaves out frames, evenly, and says so.

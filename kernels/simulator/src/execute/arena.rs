@@ -56,8 +56,7 @@ impl Arena {
     /// Checks that up to 16 aligned bytes have been written.
     #[inline]
     pub(crate) fn check_written(&self, offset: usize, bytes: u32) -> Result<(), FaultKind> {
-        let bits = ((1u64 << bytes) - 1) as u32;
-        if self.written[offset / 32] >> (offset % 32) & bits == bits {
+        if self.is_written(offset, bytes) {
             return Ok(());
         }
         let (space, target) = (self.space, format!("{} memory", self.space));
@@ -90,6 +89,36 @@ impl Arena {
                 *word = *word & !mask | (value as u32) << shift & mask;
             }
         }
+        self.mark(offset, bytes);
+    }
+
+    /// A word at an aligned offset.
+    #[inline(always)]
+    pub(crate) fn word(&self, offset: u32) -> u32 {
+        self.words[offset as usize / 4]
+    }
+
+    /// Writes a word at an aligned offset without marking it as written.
+    #[inline(always)]
+    pub(crate) fn set_word(&mut self, offset: u32, value: u32) {
+        self.words[offset as usize / 4] = value;
+    }
+
+    /// Notes that up to 16 aligned bytes have been written.
+    #[inline(always)]
+    pub(crate) fn mark(&mut self, offset: usize, bytes: u32) {
         self.written[offset / 32] |= (((1u64 << bytes) - 1) as u32) << (offset % 32);
+    }
+
+    /// Bytes of the memory.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether up to 16 aligned bytes have been written.
+    #[inline(always)]
+    pub(crate) fn is_written(&self, offset: usize, bytes: u32) -> bool {
+        let bits = ((1u64 << bytes) - 1) as u32;
+        self.written[offset / 32] >> (offset % 32) & bits == bits
     }
 }

@@ -31,6 +31,21 @@ enum Number {
 
 pub(crate) fn convert(r: &mut Registers, conversion: Conversion, [d, a]: [Slot; 2], active: Mask) -> Result<()> {
     let Conversion { from, to, .. } = conversion;
+    match (from, to) {
+        (Type::U32, Type::U64 | Type::S64) => {
+            let a = r.get::<u32>(a, active)?;
+            let value = each(|lane| u64::from(a[lane]));
+            r.set::<u64>(d, value, active);
+            return Ok(());
+        }
+        (Type::U32, Type::F32) if conversion.rounding == Rounding::Nearest => {
+            let a = r.get::<u32>(a, active)?;
+            let value = each(|lane| (a[lane] as f32).to_bits());
+            r.set::<u32>(d, value, active);
+            return Ok(());
+        }
+        _ => {}
+    }
     let bits: [u64; LANES] =
         if from.bytes() == 8 { *r.get::<u64>(a, active)? } else { r.get::<u32>(a, active)?.map(u64::from) };
     let value = bits.map(|bits| target_bits(conversion, number(from, bits, conversion.flush)));

@@ -75,16 +75,15 @@ pub(crate) fn float(
         r.put(d, apply_f64(op, &a, &b, &c), active);
         return Ok(());
     }
-    let (mut a, mut b, mut c) = (r.values::<f32>(a, active)?, r.values::<f32>(b, active)?, r.values::<f32>(c, active)?);
-    if modifiers.flush {
-        (a, b, c) = (a.map(flush), b.map(flush), c.map(flush));
-    }
-    let mut value = apply_f32(op, &a, &b, &c);
-    if modifiers.flush {
-        value = value.map(flush);
-    }
+    let (a, b, c) = (r.get::<f32>(a, active)?, r.get::<f32>(b, active)?, r.get::<f32>(c, active)?);
+    let mut value = if modifiers.flush {
+        let [a, b, c] = [a, b, c].map(|x| each(|lane| flush(f32::from_bits(x[lane])).to_bits()));
+        each_of(apply_f32(op, &a, &b, &c), flush)
+    } else {
+        apply_f32(op, a, b, c)
+    };
     if modifiers.saturate {
-        value = value.map(saturate);
+        value = each_of(value, saturate);
     }
     r.put(d, value, active);
     Ok(())
@@ -142,29 +141,41 @@ fn max(a: f32, b: f32) -> f32 {
     }
 }
 
-fn apply_f32(op: FloatOp, a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) -> [f32; LANES] {
+#[inline(always)]
+fn each_of<T: Copy + Default>(a: [T; LANES], f: impl Fn(T) -> T) -> [T; LANES] {
+    each(|lane| f(a[lane]))
+}
+
+fn apply_f32(op: FloatOp, a: &[u32; LANES], b: &[u32; LANES], c: &[u32; LANES]) -> [f32; LANES] {
+    let number = f32::from_bits;
+    let one = |f: fn(f32) -> f32| each(|lane| f(number(a[lane])));
+    macro_rules! two {
+        ($f:expr) => {
+            each(|lane| $f(number(a[lane]), number(b[lane])))
+        };
+    }
     match op {
-        FloatOp::Add => zip(a, b, |a, b| a + b),
-        FloatOp::Sub => zip(a, b, |a, b| a - b),
-        FloatOp::Mul => zip(a, b, |a, b| a * b),
-        FloatOp::Fma => each(|lane| a[lane].mul_add(b[lane], c[lane])),
-        FloatOp::Div => zip(a, b, |a, b| a / b),
-        FloatOp::Min => zip(a, b, min),
-        FloatOp::Max => zip(a, b, max),
-        FloatOp::MinNan => zip(a, b, |a, b| if a.is_nan() || b.is_nan() { NAN } else { min(a, b) }),
-        FloatOp::MaxNan => zip(a, b, |a, b| if a.is_nan() || b.is_nan() { NAN } else { max(a, b) }),
-        FloatOp::Abs => a.map(f32::abs),
-        FloatOp::Neg => a.map(|a| -a),
+        FloatOp::Add => two!(|a: f32, b: f32| a + b),
+        FloatOp::Sub => two!(|a: f32, b: f32| a - b),
+        FloatOp::Mul => two!(|a: f32, b: f32| a * b),
+        FloatOp::Fma => each(|lane| number(a[lane]).mul_add(number(b[lane]), number(c[lane]))),
+        FloatOp::Div => two!(|a: f32, b: f32| a / b),
+        FloatOp::Min => two!(min),
+        FloatOp::Max => two!(max),
+        FloatOp::MinNan => two!(|a: f32, b: f32| if a.is_nan() || b.is_nan() { NAN } else { min(a, b) }),
+        FloatOp::MaxNan => two!(|a: f32, b: f32| if a.is_nan() || b.is_nan() { NAN } else { max(a, b) }),
+        FloatOp::Abs => each(|lane| number(a[lane]).abs()),
+        FloatOp::Neg => each(|lane| -number(a[lane])),
         // PTX: the sign of the first operand, the magnitude of the second.
-        FloatOp::Copysign => zip(a, b, |a, b| b.copysign(a)),
-        FloatOp::Sqrt => a.map(f32::sqrt),
-        FloatOp::Rcp => a.map(|a| 1.0 / a),
-        FloatOp::Rsqrt => a.map(|a| (1.0 / f64::from(a).sqrt()) as f32),
-        FloatOp::Exp2 => a.map(f32::exp2),
-        FloatOp::Log2 => a.map(f32::log2),
-        FloatOp::Sin => a.map(f32::sin),
-        FloatOp::Cos => a.map(f32::cos),
-        FloatOp::Tanh => a.map(f32::tanh),
+        FloatOp::Copysign => two!(|a: f32, b: f32| b.copysign(a)),
+        FloatOp::Sqrt => each(|lane| number(a[lane]).sqrt()),
+        FloatOp::Rcp => each(|lane| 1.0 / number(a[lane])),
+        FloatOp::Rsqrt => each(|lane| (1.0 / f64::from(number(a[lane])).sqrt()) as f32),
+        FloatOp::Exp2 => one(f32::exp2),
+        FloatOp::Log2 => one(f32::log2),
+        FloatOp::Sin => one(f32::sin),
+        FloatOp::Cos => one(f32::cos),
+        FloatOp::Tanh => one(f32::tanh),
     }
 }
 

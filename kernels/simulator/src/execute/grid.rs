@@ -210,7 +210,8 @@ impl<'a> Grid<'a> {
             return self.mismatch(expected, format!("{range:?}"));
         }
         let touched = if self.options.traffic { Touched::new(range.len()) } else { Touched::default() };
-        let window = Window { storage, start: range.start, bytes: range.len(), permission, touched };
+        let complete = storage.is_complete(range.clone());
+        let window = Window { storage, start: range.start, bytes: range.len(), permission, complete, touched };
         Ok(self.windows.add(window).to_le_bytes().to_vec())
     }
 

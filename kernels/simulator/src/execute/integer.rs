@@ -6,45 +6,61 @@ use crate::program::{IntegerOp, IntegerType, LANES, Mask, Slot};
 
 /// What the integer instructions need of a lane's type.
 pub(crate) trait Integer: Lane {
-    /// One operation on all lanes.
-    fn apply(op: IntegerOp, a: [Self; LANES], b: [Self; LANES], c: [Self; LANES]) -> [Self; LANES];
+    /// One operation on all lanes, as they lie in their registers.
+    fn apply(
+        op: IntegerOp,
+        a: &[Self::Raw; LANES],
+        b: &[Self::Raw; LANES],
+        c: &[Self::Raw; LANES],
+    ) -> [Self::Raw; LANES];
     /// `shl` and `shr`; amounts past the width are clamped to it.
     fn shift(self, left: bool, amount: u32) -> Self;
-}
-
-#[inline(always)]
-fn zip<T: Copy + Default>(a: [T; LANES], b: [T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
-    each(|lane| f(a[lane], b[lane]))
 }
 
 macro_rules! integer {
     ($($ty:ty, $wide:ty;)*) => {$(
         impl Integer for $ty {
-            fn apply(op: IntegerOp, a: [Self; LANES], b: [Self; LANES], c: [Self; LANES]) -> [Self; LANES] {
-                let high = |a, b| ((a as $wide).wrapping_mul(b as $wide) >> <$ty>::BITS) as $ty;
+            fn apply(
+                op: IntegerOp,
+                a: &[Self::Raw; LANES],
+                b: &[Self::Raw; LANES],
+                c: &[Self::Raw; LANES],
+            ) -> [Self::Raw; LANES] {
+                #[inline(always)]
+                fn high(a: $ty, b: $ty) -> $ty {
+                    ((a as $wide).wrapping_mul(b as $wide) >> <$ty>::BITS) as $ty
+                }
+                macro_rules! lanes {
+                    ($f:expr) => {
+                        each(|lane| {
+                            let f: fn($ty, $ty, $ty) -> $ty = $f;
+                            f(<$ty>::from_raw(a[lane]), <$ty>::from_raw(b[lane]), <$ty>::from_raw(c[lane])).to_raw()
+                        })
+                    };
+                }
                 match op {
-                    IntegerOp::Add => zip(a, b, <$ty>::wrapping_add),
-                    IntegerOp::AddSaturating => zip(a, b, <$ty>::saturating_add),
-                    IntegerOp::Sub => zip(a, b, <$ty>::wrapping_sub),
-                    IntegerOp::SubSaturating => zip(a, b, <$ty>::saturating_sub),
-                    IntegerOp::MulLow => zip(a, b, <$ty>::wrapping_mul),
-                    IntegerOp::MulHigh => zip(a, b, high),
-                    IntegerOp::MadLow => zip(zip(a, b, <$ty>::wrapping_mul), c, <$ty>::wrapping_add),
-                    IntegerOp::MadHigh => zip(zip(a, b, high), c, <$ty>::wrapping_add),
+                    IntegerOp::Add => lanes!(|a, b, _| a.wrapping_add(b)),
+                    IntegerOp::AddSaturating => lanes!(|a, b, _| a.saturating_add(b)),
+                    IntegerOp::Sub => lanes!(|a, b, _| a.wrapping_sub(b)),
+                    IntegerOp::SubSaturating => lanes!(|a, b, _| a.saturating_sub(b)),
+                    IntegerOp::MulLow => lanes!(|a, b, _| a.wrapping_mul(b)),
+                    IntegerOp::MulHigh => lanes!(|a, b, _| high(a, b)),
+                    IntegerOp::MadLow => lanes!(|a, b, c| a.wrapping_mul(b).wrapping_add(c)),
+                    IntegerOp::MadHigh => lanes!(|a, b, c| high(a, b).wrapping_add(c)),
                     // PTX does not say what a division by zero gives; the machine gives all ones.
-                    IntegerOp::Div => zip(a, b, |a, b| if b == 0 { !0 } else { a.wrapping_div(b) }),
-                    IntegerOp::Rem => zip(a, b, |a, b| if b == 0 { a } else { a.wrapping_rem(b) }),
-                    IntegerOp::Min => zip(a, b, <$ty>::min),
-                    IntegerOp::Max => zip(a, b, <$ty>::max),
-                    IntegerOp::Abs => a.map(|a| a.max((0 as $ty).wrapping_sub(a))),
-                    IntegerOp::Neg => a.map(|a| (0 as $ty).wrapping_sub(a)),
-                    IntegerOp::And => zip(a, b, |a, b| a & b),
-                    IntegerOp::Or => zip(a, b, |a, b| a | b),
-                    IntegerOp::Xor => zip(a, b, |a, b| a ^ b),
-                    IntegerOp::Not => a.map(|a| !a),
-                    IntegerOp::LogicalNot => a.map(|a| <$ty>::from(a == 0)),
+                    IntegerOp::Div => lanes!(|a, b, _| if b == 0 { !0 } else { a.wrapping_div(b) }),
+                    IntegerOp::Rem => lanes!(|a, b, _| if b == 0 { a } else { a.wrapping_rem(b) }),
+                    IntegerOp::Min => lanes!(|a, b, _| a.min(b)),
+                    IntegerOp::Max => lanes!(|a, b, _| a.max(b)),
+                    IntegerOp::Abs => lanes!(|a, _, _| a.max((0 as $ty).wrapping_sub(a))),
+                    IntegerOp::Neg => lanes!(|a, _, _| (0 as $ty).wrapping_sub(a)),
+                    IntegerOp::And => lanes!(|a, b, _| a & b),
+                    IntegerOp::Or => lanes!(|a, b, _| a | b),
+                    IntegerOp::Xor => lanes!(|a, b, _| a ^ b),
+                    IntegerOp::Not => lanes!(|a, _, _| !a),
+                    IntegerOp::LogicalNot => lanes!(|a, _, _| <$ty>::from(a == 0)),
                     IntegerOp::AbsoluteDifference => {
-                        zip(zip(a, b, |a, b| a.max(b).wrapping_sub(a.min(b))), c, <$ty>::wrapping_add)
+                        lanes!(|a, b, c| a.max(b).wrapping_sub(a.min(b)).wrapping_add(c))
                     }
                 }
             }
@@ -90,8 +106,8 @@ pub(crate) fn integer(r: &mut Registers, op: IntegerOp, ty: IntegerType, slots: 
 
 fn apply<T: Integer>(r: &mut Registers, op: IntegerOp, slots: Operands, active: Mask) -> Result<()> {
     let Operands { d, a, b, c } = slots;
-    let (a, b, c) = (r.values::<T>(a, active)?, r.values::<T>(b, active)?, r.values::<T>(c, active)?);
-    r.put(d, T::apply(op, a, b, c), active);
+    let value = T::apply(op, r.get::<T>(a, active)?, r.get::<T>(b, active)?, r.get::<T>(c, active)?);
+    r.set::<T>(d, value, active);
     Ok(())
 }
 
@@ -119,13 +135,13 @@ fn multiply<T: Lane, W: Integer + From<T>>(
     c: Option<Slot>,
     active: Mask,
 ) -> Result<()> {
-    let (a, b) = (r.values::<T>(a, active)?, r.values::<T>(b, active)?);
-    let (a, b) = (each(|lane| W::from(a[lane])), each(|lane| W::from(b[lane])));
+    let [a, b] = [r.get::<T>(a, active)?, r.get::<T>(b, active)?];
+    let [a, b] = [a, b].map(|raw| each(|lane| W::from(T::from_raw(raw[lane])).to_raw()));
     let value = match c {
-        Some(c) => W::apply(IntegerOp::MadLow, a, b, r.values::<W>(c, active)?),
-        None => W::apply(IntegerOp::MulLow, a, b, a),
+        Some(c) => W::apply(IntegerOp::MadLow, &a, &b, r.get::<W>(c, active)?),
+        None => W::apply(IntegerOp::MulLow, &a, &b, &a),
     };
-    r.put(d, value, active);
+    r.set::<W>(d, value, active);
     Ok(())
 }
 
@@ -147,8 +163,11 @@ pub(crate) fn shift(
 }
 
 fn shift_lanes<T: Integer>(r: &mut Registers, left: bool, d: Slot, a: Slot, amount: Slot, active: Mask) -> Result<()> {
-    let (a, amount) = (r.values::<T>(a, active)?, r.get::<u32>(amount, active)?);
-    let value = each(|lane| a[lane].shift(left, amount[lane]));
-    r.put(d, value, active);
+    let (a, amount) = (r.get::<T>(a, active)?, r.get::<u32>(amount, active)?);
+    let value = match left {
+        true => each(|lane| T::from_raw(a[lane]).shift(true, amount[lane]).to_raw()),
+        false => each(|lane| T::from_raw(a[lane]).shift(false, amount[lane]).to_raw()),
+    };
+    r.set::<T>(d, value, active);
     Ok(())
 }

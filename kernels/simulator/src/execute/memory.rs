@@ -3,7 +3,7 @@
 use super::registers::Registers;
 use super::shared::Kind;
 use super::warp::{Block, Warp};
-use super::{Result, in_lane, lanes};
+use super::{Result, each, in_lane, lanes};
 use crate::fault::FaultKind;
 use crate::memory::Storage;
 use crate::parse::syntax::Space;
@@ -15,8 +15,14 @@ pub(super) fn addresses(r: &Registers, address: Address, active: Mask) -> Result
     let offset = address.offset as u64;
     Ok(match address.base {
         // 32-bit addresses wrap at 32 bits.
-        Base::Word(slot) => r.get::<u32>(slot, active)?.map(|base| u64::from(base.wrapping_add(offset as u32))),
-        Base::Long(slot) => r.get::<u64>(slot, active)?.map(|base| base.wrapping_add(offset)),
+        Base::Word(slot) => {
+            let base = r.get::<u32>(slot, active)?;
+            each(|lane| u64::from(base[lane].wrapping_add(offset as u32)))
+        }
+        Base::Long(slot) => {
+            let base = r.get::<u64>(slot, active)?;
+            each(|lane| base[lane].wrapping_add(offset))
+        }
         Base::Fixed => [offset; LANES],
     })
 }
@@ -41,7 +47,57 @@ enum Target<'a> {
     Parameter(usize),
 }
 
+/// Where all accesses of a warp go, after all checks: those of inactive lanes go where that of the first active one does.
+struct Together<'a> {
+    place: Place<'a>,
+    offsets: [u32; LANES],
+}
+
+enum Place<'a> {
+    Global(&'a Storage),
+    Shared,
+}
+
 impl<'a> Block<'a> {
+    /// Checks the accesses of a warp at once, if they are to shared memory or one buffer; none where a lane may have
+    /// something to complain about or another space is meant.
+    fn together(
+        &mut self,
+        warp: &Warp,
+        space: Space,
+        at: &[u64; LANES],
+        bytes: u32,
+        kind: Kind,
+        active: Mask,
+    ) -> Option<Together<'a>> {
+        let first = at[active.trailing_zeros() as usize];
+        let at = each(|lane| if active >> lane & 1 == 1 { at[lane] } else { first });
+        if at.iter().fold(0, |bits, at| bits | at) & u64::from(bytes - 1) != 0 {
+            return None;
+        }
+        match space {
+            Space::Global => {
+                let (window, base) = self.grid.windows.window(first, kind == Kind::Write)?;
+                let farthest = at.iter().fold(0, |most, at| at.wrapping_sub(base).max(most));
+                if farthest.checked_add(u64::from(bytes)).is_none_or(|end| end > window.bytes as u64) {
+                    return None;
+                }
+                let start = u32::try_from(window.start).ok()?;
+                start.checked_add(u32::try_from(farthest).ok()?)?;
+                let offsets = each(|lane| at[lane].wrapping_sub(base) as u32 + start);
+                let known = kind == Kind::Write
+                    || window.complete
+                    || offsets.iter().all(|at| window.storage.is_written(*at as usize, bytes));
+                known.then_some(Together { place: Place::Global(window.storage), offsets })
+            }
+            Space::Shared => {
+                let offsets = self.shared.access_all(warp.index, &at, bytes, kind)?;
+                Some(Together { place: Place::Shared, offsets })
+            }
+            _ => None,
+        }
+    }
+
     /// Checks an access of one lane.
     #[inline]
     fn target(
@@ -91,9 +147,73 @@ impl<'a> Block<'a> {
     ) -> Result<()> {
         let at = addresses(&warp.registers, address, active)?;
         let total = bytes * values.len() as u32;
+        if let (Space::Parameter, Base::Fixed) = (address.space, address.base) {
+            return self.load_parameter(warp, at[0], bytes, signed, values, active);
+        }
+        let found = if bytes == 4 { self.together(warp, address.space, &at, total, Kind::Read, active) } else { None };
+        match found {
+            Some(found) => self.load_words(warp, &found, signed, values, active),
+            None => self.load_each(warp, address.space, &at, bytes, signed, values, active)?,
+        }
+        self.count_traffic(address.space, &at, total, false, active);
+        Ok(())
+    }
+
+    /// Loads what is the same for all lanes.
+    fn load_parameter(
+        &self,
+        warp: &mut Warp,
+        at: u64,
+        bytes: u32,
+        signed: bool,
+        values: &[Value],
+        active: Mask,
+    ) -> Result<()> {
+        let (parameters, total) = (&self.grid.parameters, bytes * values.len() as u32);
+        let place = parameters.locate(at, total);
+        let place = place.and_then(|place| parameters.check_written(place, total).map(|()| place));
+        let place = in_lane(active.trailing_zeros() as usize, place)?;
+        for (value, step) in values.iter().zip((0..).step_by(bytes as usize)) {
+            let loaded = parameters.load(place + step, bytes);
+            let loaded = if signed { extend(loaded, bytes) } else { loaded };
+            set_value(&mut warp.registers, *value, [loaded; LANES], active);
+        }
+        Ok(())
+    }
+
+    /// Loads words that have been found to be there.
+    fn load_words(&self, warp: &mut Warp, found: &Together<'_>, signed: bool, values: &[Value], active: Mask) {
+        for (value, step) in values.iter().zip((0..).step_by(4)) {
+            let words: [u32; LANES] = match found.place {
+                Place::Global(storage) => each(|lane| storage.word(found.offsets[lane] + step)),
+                Place::Shared => each(|lane| self.shared.arena.word(found.offsets[lane] + step)),
+            };
+            match *value {
+                Value::Word(slot) => warp.registers.set::<u32>(slot, words, active),
+                value if signed => {
+                    set_value(&mut warp.registers, value, words.map(|v| extend(u64::from(v), 4)), active);
+                }
+                value => set_value(&mut warp.registers, value, words.map(u64::from), active),
+            }
+        }
+    }
+
+    /// Checks and loads lane by lane.
+    #[allow(clippy::too_many_arguments)]
+    fn load_each(
+        &mut self,
+        warp: &mut Warp,
+        space: Space,
+        at: &[u64; LANES],
+        bytes: u32,
+        signed: bool,
+        values: &[Value],
+        active: Mask,
+    ) -> Result<()> {
+        let total = bytes * values.len() as u32;
         let mut loaded = [[0u64; LANES]; 4];
         for lane in lanes(active) {
-            let (space, address) = resolve(address.space, at[lane]);
+            let (space, address) = resolve(space, at[lane]);
             let target = in_lane(lane, self.target(warp, lane, space, address, total, Kind::Read))?;
             for (i, values) in loaded[..values.len()].iter_mut().enumerate() {
                 let step = i * bytes as usize;
@@ -106,7 +226,6 @@ impl<'a> Block<'a> {
                 };
             }
         }
-        self.count_traffic(address.space, &at, total, false, active);
         for (value, loaded) in values.iter().zip(loaded) {
             let loaded = if signed { loaded.map(|v| extend(v, bytes)) } else { loaded };
             set_value(&mut warp.registers, *value, loaded, active);
@@ -124,12 +243,56 @@ impl<'a> Block<'a> {
     ) -> Result<()> {
         let at = addresses(&warp.registers, address, active)?;
         let total = bytes * values.len() as u32;
+        let found = if bytes == 4 { self.together(warp, address.space, &at, total, Kind::Write, active) } else { None };
+        match found {
+            Some(found) => self.store_words(&warp.registers, &found, values, active)?,
+            None => self.store_each(warp, address.space, &at, bytes, values, active)?,
+        }
+        self.count_traffic(address.space, &at, total, true, active);
+        Ok(())
+    }
+
+    /// Stores words where nothing speaks against it.
+    fn store_words(&mut self, r: &Registers, found: &Together<'_>, values: &[Value], active: Mask) -> Result<()> {
+        for (value, step) in values.iter().zip((0..).step_by(4)) {
+            let words = match *value {
+                Value::Word(slot) => *r.get::<u32>(slot, active)?,
+                value => get_value(r, value, active)?.map(|wide| wide as u32),
+            };
+            for lane in lanes(active) {
+                match found.place {
+                    Place::Global(storage) => storage.set_word(found.offsets[lane] + step, words[lane]),
+                    Place::Shared => self.shared.arena.set_word(found.offsets[lane] + step, words[lane]),
+                }
+            }
+        }
+        let total = 4 * values.len() as u32;
+        for lane in lanes(active) {
+            match found.place {
+                Place::Global(storage) => storage.mark(found.offsets[lane] as usize, total),
+                Place::Shared => self.shared.arena.mark(found.offsets[lane] as usize, total),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks and stores lane by lane.
+    fn store_each(
+        &mut self,
+        warp: &mut Warp,
+        space: Space,
+        at: &[u64; LANES],
+        bytes: u32,
+        values: &[Value],
+        active: Mask,
+    ) -> Result<()> {
+        let total = bytes * values.len() as u32;
         let mut stored = [[0u64; LANES]; 4];
         for (stored, value) in stored.iter_mut().zip(values) {
             *stored = get_value(&warp.registers, *value, active)?;
         }
         for lane in lanes(active) {
-            let (space, address) = resolve(address.space, at[lane]);
+            let (space, address) = resolve(space, at[lane]);
             if matches!(space, Space::Constant | Space::Parameter) {
                 let (target, offset) = (format!("{space} memory"), address as i64);
                 return in_lane(lane, Err(FaultKind::Forbidden { target, write: true, offset }));
@@ -145,7 +308,6 @@ impl<'a> Block<'a> {
                 }
             }
         }
-        self.count_traffic(address.space, &at, total, true, active);
         Ok(())
     }
 

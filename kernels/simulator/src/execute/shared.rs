@@ -5,9 +5,13 @@
 //! 2009, "FastTrack: efficient and precise dynamic race detection"). Of the reads of a cell, those of the last two
 //! warps are kept, and so of its atomics, which is exact as long as barriers are for the whole block.
 
+use std::ops::Range;
+
 use super::arena::Arena;
+use super::each;
 use crate::fault::FaultKind;
 use crate::parse::syntax::Space;
+use crate::program::LANES;
 
 /// Most warps of a block.
 pub(crate) const WARPS: usize = 32;
@@ -41,26 +45,28 @@ impl Stamp {
 /// The clock at which a new block starts afresh, far below the 27 bits of a stamp.
 const LATE: u32 = 1 << 26;
 
-/// The last accesses of some bytes.
+/// The last accesses of some bytes, but for the very last read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     writer: Stamp,
-    readers: [Stamp; 2],
+    earlier_reader: Stamp,
     atomics: [Stamp; 2],
 }
 
 /// Notes an access, and keeps the last one of another warp.
-fn push(stamps: &mut [Stamp; 2], stamp: Stamp) {
-    if stamps[0].warp() != stamp.warp() {
-        stamps[1] = stamps[0];
+fn push(last: &mut Stamp, earlier: &mut Stamp, stamp: Stamp) {
+    if last.warp() != stamp.warp() {
+        *earlier = *last;
     }
-    stamps[0] = stamp;
+    *last = stamp;
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) arena: Arena,
     cells: Vec<Cell>,
+    /// The last read of each cell.
+    readers: Vec<Stamp>,
     /// Bytes of a cell.
     granule: usize,
     clocks: Vec<[u32; WARPS]>,
@@ -76,6 +82,7 @@ impl Shared {
         Self {
             arena: Arena::new(Space::Shared, bytes),
             cells: vec![Cell::default(); cells],
+            readers: vec![Stamp::default(); cells],
             granule: granule as usize,
             clocks: std::iter::repeat_n([0; WARPS], warps).collect(),
             in_flight: vec![0; bytes.div_ceil(4)],
@@ -90,6 +97,7 @@ impl Shared {
         self.meet(0..self.clocks.len());
         if self.clocks.iter().enumerate().any(|(warp, clocks)| clocks[warp] > LATE) {
             self.cells.fill(Cell::default());
+            self.readers.fill(Stamp::default());
             self.clocks.fill([0; WARPS]);
             self.meet(0..self.clocks.len());
         }
@@ -130,16 +138,53 @@ impl Shared {
         Ok(offset)
     }
 
-    fn note(&mut self, warp: usize, offset: usize, bytes: u32, kind: Kind) -> Result<(), FaultKind> {
-        let known = &self.clocks[warp];
-        let stamp = Stamp::new(warp, known[warp]);
-        let concurrent = |other: &Stamp| other.clock() > known[other.warp()] && other.warp() != warp;
-        for index in offset / self.granule..(offset + bytes as usize).div_ceil(self.granule) {
-            let cell = &mut self.cells[index];
-            // Had anyone written since the warp's own read, that would have been a race already.
-            if kind == Kind::Read && cell.readers[0] == stamp {
-                continue;
+    /// Checks and notes the reads or writes of all lanes of a warp, of aligned addresses; returns their offsets, or
+    /// nothing where one of them, taken by itself, has something to complain about.
+    pub(crate) fn access_all(
+        &mut self,
+        warp: usize,
+        at: &[u64; LANES],
+        bytes: u32,
+        kind: Kind,
+    ) -> Option<[u32; LANES]> {
+        let farthest = at.iter().fold(0, |most, at| most.max(*at));
+        if self.copies > 0 || farthest >= 1 << 31 || farthest as usize + bytes as usize > self.arena.len() {
+            return None;
+        }
+        let offsets = each(|lane| at[lane] as u32);
+        if kind == Kind::Read && !offsets.iter().all(|at| self.arena.is_written(*at as usize, bytes)) {
+            return None;
+        }
+        if self.check_races {
+            let mut last = u32::MAX;
+            for offset in offsets {
+                // Lanes often share what they read with their neighbours.
+                if offset != last {
+                    self.note(warp, offset as usize, bytes, kind).ok()?;
+                }
+                last = offset;
             }
+        }
+        Some(offsets)
+    }
+
+    #[inline]
+    fn note(&mut self, warp: usize, offset: usize, bytes: u32, kind: Kind) -> Result<(), FaultKind> {
+        let stamp = Stamp::new(warp, self.clocks[warp][warp]);
+        let range = offset / self.granule..(offset + bytes as usize).div_ceil(self.granule);
+        // Had anyone written since the warp's own read, that would have been a race already.
+        if kind == Kind::Read && self.readers[range.clone()].iter().all(|last| *last == stamp) {
+            return Ok(());
+        }
+        self.note_cells(stamp, range, kind)
+    }
+
+    fn note_cells(&mut self, stamp: Stamp, range: Range<usize>, kind: Kind) -> Result<(), FaultKind> {
+        let warp = stamp.warp();
+        let known = &self.clocks[warp];
+        let concurrent = |other: &Stamp| other.clock() > known[other.warp()] && other.warp() != warp;
+        let cells = self.cells[range.clone()].iter_mut().zip(&mut self.readers[range.clone()]);
+        for (index, (cell, last)) in range.zip(cells) {
             let race = |other: Stamp, other_write: bool| FaultKind::Race {
                 offset: (index * self.granule) as u32,
                 write: kind != Kind::Read,
@@ -152,12 +197,16 @@ impl Shared {
             if let Some(atomic) = cell.atomics.into_iter().find(concurrent).filter(|_| kind != Kind::Atomic) {
                 return Err(race(atomic, true));
             }
-            if let Some(reader) = cell.readers.into_iter().find(concurrent).filter(|_| kind != Kind::Read) {
+            let readers = [*last, cell.earlier_reader];
+            if let Some(reader) = readers.into_iter().find(concurrent).filter(|_| kind != Kind::Read) {
                 return Err(race(reader, false));
             }
             match kind {
-                Kind::Read => push(&mut cell.readers, stamp),
-                Kind::Atomic => push(&mut cell.atomics, stamp),
+                Kind::Read => push(last, &mut cell.earlier_reader, stamp),
+                Kind::Atomic => {
+                    let [last, earlier] = &mut cell.atomics;
+                    push(last, earlier, stamp);
+                }
                 Kind::Write => cell.writer = stamp,
             }
         }

@@ -135,11 +135,11 @@ impl Warp {
     /// `redux.sync`
     pub(super) fn reduce(&mut self, op: IntegerOp, ty: IntegerType, [d, a]: [Slot; 2], active: Mask) -> Result<()> {
         fn fold<T: Integer>(r: &mut Registers, op: IntegerOp, d: Slot, a: Slot, active: Mask) -> Result<()> {
-            let a = r.values::<T>(a, active)?;
+            let a = r.get::<T>(a, active)?;
             let first = a[active.trailing_zeros() as usize];
             let rest = lanes(active & (active - 1));
-            let sum = rest.fold(first, |sum, lane| T::apply(op, [sum; LANES], [a[lane]; LANES], [sum; LANES])[0]);
-            r.set::<T>(d, [sum.to_raw(); LANES], active);
+            let sum = rest.fold(first, |sum, lane| T::apply(op, &[sum; LANES], &[a[lane]; LANES], &[sum; LANES])[0]);
+            r.set::<T>(d, [sum; LANES], active);
             Ok(())
         }
         match ty {
