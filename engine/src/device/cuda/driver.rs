@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 const NEEDED: Version = Version { major: 11, minor: 4 };
 /// What NVIDIA calls that driver.
 const NEEDED_DRIVER: &str = "470";
+/// What is said where the driver has nothing to drive.
+const NO_GPU: &str = "the driver finds no NVIDIA GPU";
 /// The least compute capability that kernels run on.
 const CAPABILITY: u32 = 61;
 
@@ -74,12 +76,12 @@ impl Offer {
 /// No driver, one that is too old, no GPU.
 pub fn offers() -> Result<Vec<Offer>> {
     let driver = start()?;
-    let all = || {
+    let all = || -> std::result::Result<Vec<Offer>, DriverError> {
         let count = device::get_count()?;
         (0..count.unsigned_abs() as usize).map(|ordinal| offer(ordinal, driver)).collect()
     };
-    let all: Vec<Offer> = all().map_err(|error: DriverError| refused(text(error)))?;
-    if all.is_empty() { Err(no_gpu()) } else { Ok(all) }
+    let all = all().map_err(|error| refused(text(error)))?;
+    if all.is_empty() { Err(refused(NO_GPU)) } else { Ok(all) }
 }
 
 fn offer(ordinal: usize, driver: Version) -> std::result::Result<Offer, DriverError> {
@@ -149,12 +151,6 @@ fn begin(version: Version) -> std::result::Result<Version, String> {
         Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Err(NO_GPU.into()),
         Err(error) => Err(format!("the driver does not start: {}", text(error))),
     }
-}
-
-const NO_GPU: &str = "the driver finds no NVIDIA GPU";
-
-fn no_gpu() -> crate::error::Error {
-    refused(NO_GPU)
 }
 
 #[cfg(test)]

@@ -57,13 +57,19 @@ impl Progress {
         Ok(Progress { word: Pinned::new(size_of::<u32>())?, issued: 0, pending: VecDeque::new() })
     }
 
-    /// Has the GPU count what was just handed to it.
-    pub(super) fn mark(&mut self, issued: Issued, stream: CUstream) -> Result<(), DriverError> {
-        while self.pending.len() > self.issued.wrapping_sub(self.done()) as usize {
+    /// Hands something over, and has the GPU count it when it is done.
+    pub(super) fn follow(
+        &mut self,
+        issued: Issued,
+        stream: CUstream,
+        hand_over: impl FnOnce() -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
+        while self.pending.len() > self.left() {
             self.pending.pop_front();
         }
         self.issued = self.issued.wrapping_add(1);
         self.pending.push_back(issued);
+        hand_over()?;
         // SAFETY: pinned memory has the same address on the GPU, and outlives the stream's work.
         unsafe { sys::cuMemsetD32Async(self.word.address(), self.issued, 1, stream) }.result()
     }
@@ -73,16 +79,21 @@ impl Progress {
         self.pending.clear();
     }
 
-    /// The first of what is not done: where a fault is.
-    pub(super) fn culprit(&self) -> Option<String> {
-        let left = self.issued.wrapping_sub(self.done()) as usize;
-        Some(match self.pending.get(self.pending.len().checked_sub(left)?)? {
+    /// What failed: the first of what is not done where the GPU did, the last one where the driver refused it.
+    pub(super) fn culprit(&self, error: DriverError) -> Option<String> {
+        let back = if is_final(error) { self.left() } else { 1 };
+        Some(match self.pending.get(self.pending.len().checked_sub(back)?)? {
             Issued::Graph(what) => what.to_string(),
             Issued::Launch(function, blocks) => {
                 let (kernel, entry, [x, y, z]) = (function.kernel, function.entry, function.threads);
                 format!("kernel {kernel}, entry point {entry}, {blocks} blocks of {x}x{y}x{z} threads")
             }
         })
+    }
+
+    /// How many are not done.
+    fn left(&self) -> usize {
+        self.issued.wrapping_sub(self.done()) as usize
     }
 
     fn done(&self) -> u32 {
