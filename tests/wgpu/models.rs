@@ -60,7 +60,7 @@ impl<M> Training<M> {
 pub(super) fn counters(device: &Device) -> Counters {
     match device {
         Device::Wgpu(gpu) => gpu.counters(),
-        Device::Cpu(_) | Device::Simulator(_) => Counters::default(),
+        Device::Cpu(_) | Device::Cuda(_) | Device::Simulator(_) => Counters::default(),
     }
 }
 

@@ -52,7 +52,8 @@ impl Kernels {
 fn print(kernel: &Entry) -> Result<()> {
     let buffers: Vec<String> =
         kernel.buffers.iter().map(|(name, access)| format!("{name}: {}", word(*access))).collect();
-    println!("{:<28} cpu wgpu  {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
+    let (name, devices, bytes) = (kernel.name, devices(kernel).join(" "), kernel.parameters);
+    println!("{name:<28} {devices:<24} {bytes:>4} B of parameters   {}", buffers.join(", "));
     for entry in entries(kernel)? {
         println!(
             "  {:<36} workgroup {:>4}, shared {:>5} B, bindings {:>2}",
@@ -78,11 +79,16 @@ fn described(kernel: &Entry) -> Result<Value> {
     let buffer = |(name, access): &(&str, Access)| json!({ "name": name, "access": word(*access) });
     Ok(json!({
         "kernel": kernel.name,
-        "devices": ["cpu", "wgpu"],
+        "devices": devices(kernel),
         "parameter_bytes": kernel.parameters,
         "buffers": kernel.buffers.iter().map(buffer).collect::<Vec<_>>(),
         "entry_points": entries(kernel)?.into_iter().map(entry).collect::<Vec<_>>(),
     }))
+}
+
+/// The devices that have code for a kernel.
+fn devices(kernel: &Entry) -> &'static [&'static str] {
+    if kernel.ptx.is_some() { &["cpu", "wgpu", "cuda", "simulator"] } else { &["cpu", "wgpu"] }
 }
 
 /// What can be dispatched of a kernel's shader.

@@ -85,9 +85,8 @@ impl Commands {
 
     pub(super) fn counters(&self) -> Counters {
         let (modules, graphs) = (self.modules.loaded, self.graphs.as_ref().map_or(0, |graphs| graphs.built));
-        let allocations = self.counters.allocations
-            + self.staging.allocations
-            + self.times.as_ref().map_or(0, |times| times.made);
+        let allocations =
+            self.counters.allocations + self.staging.allocations + self.times.as_ref().map_or(0, |times| times.made);
         Counters { modules, graphs, allocations, ..self.counters }
     }
 

@@ -88,12 +88,7 @@ impl Graph {
     }
 
     /// Hands the work to the GPU, with the addresses and numbers of these nodes.
-    pub(super) fn launch(
-        &mut self,
-        nodes: Vec<Node>,
-        stream: CUstream,
-        context: CUcontext,
-    ) -> Result<(), DriverError> {
+    pub(super) fn launch(&mut self, nodes: Vec<Node>, stream: CUstream, context: CUcontext) -> Result<(), DriverError> {
         // A graph whose nodes are only partly replaced fits nothing.
         let before = std::mem::take(&mut self.nodes);
         for ((old, new), handle) in before.iter().zip(&nodes).zip(&self.handles) {

@@ -87,7 +87,8 @@ impl Modules {
         let name = CString::new(entry).map_err(|e| format!("{entry}: {e}"))?;
         // SAFETY: the module is loaded.
         let handle = unsafe { module::get_function(module, name) };
-        let handle = handle.map_err(|error| failure(&format!("{}: entry point {entry}", source.file.name), error, ""))?;
+        let handle =
+            handle.map_err(|error| failure(&format!("{}: entry point {entry}", source.file.name), error, ""))?;
         let (threads, slots) = (code.required_threads(), ptx::slots(code, kernel)?);
         let function = Arc::new(Function { handle, kernel: kernel.name, entry, threads, slots });
         self.functions.insert((kernel.name, entry), function.clone());
