@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<(&'static str, Check)> {
     vec![
         ("no_driver", |_| {
             let expected = "cuda: no NVIDIA driver found (libcuda.so.1 cannot be loaded)";
-            expect(&run("open", "", |command| drop(command.env_remove(LIBRARIES)))?, &[expected])
+            expect(&run("open", "", |command| _ = command.env_remove(LIBRARIES))?, &[expected])
         }),
         ("old_driver", |_| {
             let expected = "cuda: the driver is too old: it knows CUDA 11.3, needed is 11.4 (driver 470 or later)";
