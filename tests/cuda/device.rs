@@ -67,7 +67,9 @@ pub(super) fn budget() -> Outcome {
         if reserved > limit || !refused.starts_with("out of memory: [262144] needs 1048576 bytes") {
             return Ok(Err(format!("{held:?} within {limit} bytes: {reserved} reserved, then {refused:?}")));
         }
-        Ok(Ok(()))
+        let asked = counters(&device).bytes;
+        let same = asked == reserved as u64;
+        Ok(if same { Ok(()) } else { Err(format!("{asked} bytes were asked of the driver, {reserved} are reported")) })
     })
 }
 
@@ -149,6 +151,35 @@ pub(super) fn graphs() -> Outcome {
         let c = counters(&device);
         let found = [c.graphs, c.graph_launches];
         Ok(if found == [21, 43] { Ok(()) } else { Err(format!("{found:?} graphs and launches of them")) })
+    })
+}
+
+/// A graph does its work with the numbers and at the places of this time: launches, uploads, copies and zeros all change.
+pub(super) fn changing_graphs() -> Outcome {
+    let round = |device: &Device, i: u32, held: &mut Vec<Tensor>| -> Result<Vec<f64>> {
+        let x = Tensor::from_slice(device, [500], &[i as f32; 500])?;
+        let zeros = Tensor::zeros(device, [500], DType::F32)?;
+        let copy = x.keep()?;
+        let mut y = ops::add(&zeros, &copy)?;
+        for k in 0..6 {
+            y = ops::affine(&y, 1.0 + i as f32, k as f32)?;
+        }
+        // What is held moves what comes next.
+        held.extend([x, zeros, copy, y.clone()]);
+        y.to_f64()
+    };
+    outcome(|| {
+        let (device, cpu) = (unchecked()?, Device::cpu());
+        let (mut held, mut unmoved) = (Vec::new(), Vec::new());
+        for i in 0..6 {
+            let (found, expected) = (round(&device, i, &mut held)?, round(&cpu, i, &mut unmoved)?);
+            if found != expected {
+                return Ok(Err(format!("round {i}: expected {}, found {}", expected[0], found[0])));
+            }
+        }
+        let c = counters(&device);
+        let (graphs, found) = ([1, 5, 7], [c.graphs, c.graph_launches, c.launches]);
+        Ok(if found == graphs { Ok(()) } else { Err(format!("expected {graphs:?}, found {found:?}")) })
     })
 }
 

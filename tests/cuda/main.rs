@@ -53,6 +53,7 @@ fn trials() -> Vec<Trial> {
     add("device::budget", None, |_| device::budget());
     add("device::clocks", None, |_| device::clocks());
     add("device::graphs", None, |_| device::graphs());
+    add("device::changing_graphs", None, |_| device::changing_graphs());
     add("lost::given_up", None, |_| device::given_up());
     let real = || (!stand_in::is_here()).then(|| "needs the stand-in driver".into());
     for (name, check) in faults::all() {

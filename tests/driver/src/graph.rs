@@ -125,11 +125,8 @@ unsafe fn add(
     // SAFETY: the caller got it from `cuGraphCreate`.
     let graph = unsafe { &mut *graph.cast::<Graph>() };
     // SAFETY: the caller has so many nodes there.
-    let behind_last = match count {
-        0 => graph.is_empty(),
-        1 => unsafe { *before }.addr() == graph.len(),
-        _ => false,
-    };
+    let last = (count > 0).then(|| unsafe { *before }.addr());
+    let behind_last = count < 2 && last.unwrap_or(0) == graph.len();
     let Some(node) = node.filter(|_| behind_last) else { return CUresult::CUDA_ERROR_INVALID_VALUE };
     graph.push(node);
     // SAFETY: the caller's.

@@ -13,6 +13,7 @@ use cudarc::driver::result::{self, DriverError, stream};
 use cudarc::driver::sys::{self, CUcontext, CUstream};
 use isobath_kernels::Entry;
 use isobath_kernels::wgsl::Dispatches;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Launches and copies that are collected at most.
@@ -30,6 +31,8 @@ pub struct Counters {
     pub modules: u64,
     /// Allocations of the GPU's memory and of pinned memory, and events.
     pub allocations: u64,
+    /// Bytes of the GPU's memory among them.
+    pub bytes: u64,
     /// Graphs built.
     pub graphs: u64,
     /// Graphs launched.
@@ -44,7 +47,7 @@ pub(super) struct Commands {
     context: CUcontext,
     queue: Vec<Node>,
     graphs: Option<Graphs>,
-    pub(super) modules: Modules,
+    modules: Modules,
     pieces: Vec<u64>,
     staging: Staging,
     readback: Option<Pinned>,
@@ -59,7 +62,8 @@ pub(super) struct Commands {
     counters: Counters,
 }
 
-// SAFETY: the driver's handles may be used on any thread to which their context is current: see `Gpu::lock`.
+// SAFETY: the driver's handles may be used on any thread to which their context is current: see `Gpu::lock`. No reference
+// count leaves the commands.
 unsafe impl Send for Commands {}
 
 impl Commands {
@@ -122,7 +126,7 @@ impl Commands {
     }
 
     /// An entry point of a kernel.
-    pub(super) fn function(&mut self, kernel: &Entry, entry: &'static str) -> Result<Arc<Function>> {
+    fn function(&mut self, kernel: &Entry, entry: &'static str) -> Result<Rc<Function>> {
         self.modules.function(kernel, entry).map_err(|failure| match failure {
             Failure::Lost(error) => self.failed(error),
             Failure::Refused(error) => error,
@@ -136,6 +140,7 @@ impl Commands {
             Ok(piece) => {
                 self.pieces.push(piece);
                 self.counters.allocations += 1;
+                self.counters.bytes += bytes as u64;
                 true
             }
             Err(error) => {

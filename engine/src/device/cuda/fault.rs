@@ -6,7 +6,7 @@ use crate::error::Error;
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::{self, CUresult, CUstream};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// The error of a device by the name under which it was asked for.
 pub(super) fn refused(what: impl Into<String>) -> Error {
@@ -47,9 +47,9 @@ pub(super) struct Progress {
 /// What is counted as one.
 pub(super) enum Issued {
     /// A launch of so many blocks.
-    Launch(Arc<Function>, u32),
+    Launch(Rc<Function>, u32),
     /// A graph with these launches in it.
-    Graph(Arc<str>),
+    Graph(Rc<str>),
 }
 
 impl Progress {

@@ -5,7 +5,7 @@ use cudarc::driver::result::{DriverError, graph};
 use cudarc::driver::sys::{self, CUcontext, CUgraph, CUgraphExec, CUgraphInstantiate_flags, CUgraphNode, CUstream};
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Graphs that are kept, and that work which is seen again makes way for.
 const KEPT: usize = 8;
@@ -64,7 +64,7 @@ pub(super) struct Graph {
     /// What the nodes do at present; none until the first launch.
     nodes: Vec<Node>,
     /// Its launches in words.
-    pub(super) label: Arc<str>,
+    pub(super) label: Rc<str>,
 }
 
 impl Graph {
@@ -115,7 +115,7 @@ impl Drop for Graph {
     }
 }
 
-fn label(nodes: &[Node]) -> Arc<str> {
+fn label(nodes: &[Node]) -> Rc<str> {
     let launched = |node: &Node| match node {
         Node::Launch { function, .. } => Some(function.kernel),
         _ => None,

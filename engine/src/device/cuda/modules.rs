@@ -11,7 +11,7 @@ use cudarc::driver::sys::{self, CUfunction, CUjit_option, CUmodule};
 use isobath_kernels::Entry;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Bytes of the driver's log of what is wrong with a file.
 const LOG: usize = 8 << 10;
@@ -53,7 +53,7 @@ impl From<String> for Failure {
 #[derive(Default)]
 pub(super) struct Modules {
     kernels: HashMap<&'static str, Vec<Source>>,
-    functions: HashMap<(&'static str, &'static str), Arc<Function>>,
+    functions: HashMap<(&'static str, &'static str), Rc<Function>>,
     /// Modules loaded so far.
     pub(super) loaded: u64,
 }
@@ -65,7 +65,7 @@ struct Source {
 
 impl Modules {
     /// An entry point of a kernel, loaded at its first launch.
-    pub(super) fn function(&mut self, kernel: &Entry, entry: &'static str) -> Result<Arc<Function>, Failure> {
+    pub(super) fn function(&mut self, kernel: &Entry, entry: &'static str) -> Result<Rc<Function>, Failure> {
         if let Some(function) = self.functions.get(&(kernel.name, entry)) {
             return Ok(function.clone());
         }
@@ -90,7 +90,7 @@ impl Modules {
         let handle =
             handle.map_err(|error| failure(&format!("{}: entry point {entry}", source.file.name), error, ""))?;
         let (threads, slots) = (code.required_threads(), ptx::slots(code, kernel)?);
-        let function = Arc::new(Function { handle, kernel: kernel.name, entry, threads, slots });
+        let function = Rc::new(Function { handle, kernel: kernel.name, entry, threads, slots });
         self.functions.insert((kernel.name, entry), function.clone());
         Ok(function)
     }

@@ -6,13 +6,13 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUcontext, CUgraph, CUgraphExec, CUgraphNode, CUmemorytype, CUstream};
 use std::ffi::c_void;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// A launch or a copy.
 #[derive(PartialEq)]
 pub(super) enum Node {
     /// An entry point on so many blocks.
-    Launch { function: Arc<Function>, blocks: u32, arguments: Vec<u64> },
+    Launch { function: Rc<Function>, blocks: u32, arguments: Vec<u64> },
     /// From pinned memory of the host to the GPU.
     Upload { to: u64, from: u64, bytes: usize },
     /// Within the GPU's memory.
