@@ -138,6 +138,9 @@ unsafe fn add(
 /// # Safety
 /// As the driver's functions that change nodes.
 unsafe fn replace(executable: CUgraphExec, node: CUgraphNode, new: Option<Node>) -> CUresult {
+    if wish("refuse-update").is_some() {
+        return CUresult::CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
+    }
     // SAFETY: the caller got it from `cuGraphInstantiateWithFlags`.
     let graph = unsafe { &mut *executable.cast::<Graph>() };
     match (graph.get_mut(node.addr().wrapping_sub(1)), new) {

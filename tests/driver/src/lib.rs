@@ -12,6 +12,7 @@
 //! | `capability:80` | its compute capability is 8.0 |
 //! | `fault:ENTRY` | entry points whose names begin so access an illegal address |
 //! | `fault-in-graph` | the first graph does |
+//! | `refuse-update` | graphs stay as they were built |
 //! | `refuse:ENTRY` | files that have such an entry point are refused |
 
 #![allow(non_snake_case)] // the names are the driver's

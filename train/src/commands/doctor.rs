@@ -65,7 +65,8 @@ fn limit(device: &Device) -> f64 {
 /// The NVIDIA GPUs for --device cuda, or why there is none.
 fn nvidia() {
     match cuda::offers() {
-        Err(reason) => println!("NVIDIA GPUs: none ({reason})"),
+        Err(isobath_engine::Error::Device { what, .. }) => println!("NVIDIA GPUs: none, {what}"),
+        Err(error) => println!("NVIDIA GPUs: none, {error}"),
         Ok(offers) => {
             println!("NVIDIA GPUs:");
             offers.iter().for_each(|gpu| println!("  {}: {}, {} MiB", gpu.ordinal, gpu.label(), gpu.memory >> 20));

@@ -293,12 +293,16 @@ impl Commands {
 
     fn hand_over(&mut self, nodes: Vec<Node>) -> std::result::Result<(), DriverError> {
         let (stream, context) = (self.stream, self.context);
-        let graph = self.graphs.as_mut().map(|graphs| graphs.find(&nodes, context)).transpose()?.flatten();
-        if let Some(graph) = graph {
-            self.counters.graph_launches += 1;
-            let label = graph.label.clone();
-            return self.progress.follow(Issued::Graph(label), stream, || graph.launch(nodes, stream, context));
-        }
+        let nodes = match &mut self.graphs {
+            None => nodes,
+            Some(graphs) => match graphs.ready(nodes, context)? {
+                Err(nodes) => nodes,
+                Ok(graph) => {
+                    self.counters.graph_launches += 1;
+                    return self.progress.follow(Issued::Graph(graph.label.clone()), stream, || graph.launch(stream));
+                }
+            },
+        };
         nodes.into_iter().try_for_each(|node| match &node {
             Node::Launch { function, blocks, .. } => {
                 self.counters.launches += 1;

@@ -1,5 +1,6 @@
 //! Graphs of the driver: work that recurs, handed over at once.
 
+use super::fault::is_final;
 use super::node::Node;
 use cudarc::driver::result::{DriverError, graph};
 use cudarc::driver::sys::{self, CUcontext, CUgraph, CUgraphExec, CUgraphInstantiate_flags, CUgraphNode, CUstream};
@@ -26,33 +27,45 @@ pub(super) struct Graphs {
 }
 
 impl Graphs {
-    /// The graph that does this work; `None` for work that is new.
-    pub(super) fn find(&mut self, nodes: &[Node], context: CUcontext) -> Result<Option<&mut Graph>, DriverError> {
+    /// The graph that does this work, ready to be launched; gives work back that is new.
+    pub(super) fn ready(
+        &mut self,
+        nodes: Vec<Node>,
+        context: CUcontext,
+    ) -> Result<Result<&Graph, Vec<Node>>, DriverError> {
         if nodes.len() < LEAST {
-            return Ok(None);
+            return Ok(Err(nodes));
         }
-        if let Some(index) = self.kept.iter().position(|graph| graph.fits(nodes)) {
-            let graph = self.kept.remove(index);
-            self.kept.push(graph);
-            return Ok(self.kept.last_mut());
-        }
-        let mut state = DefaultHasher::new();
-        nodes.iter().for_each(|node| node.hash_shape(&mut state));
-        let shape = state.finish();
-        if !self.seen.contains(&shape) {
-            self.seen.push_back(shape);
-            if self.seen.len() > REMEMBERED {
-                self.seen.pop_front();
+        let kept = self.kept.iter().position(|graph| graph.fits(&nodes)).map(|index| self.kept.remove(index));
+        let mut graph = match kept {
+            Some(graph) if graph.update(&nodes, context)? => graph,
+            None if !self.was_seen(&nodes) => return Ok(Err(nodes)),
+            _ => {
+                self.built += 1;
+                Graph::build(&nodes, context)?
             }
-            return Ok(None);
-        }
-        let graph = Graph::build(nodes, context)?;
+        };
+        graph.nodes = nodes;
         if self.kept.len() == KEPT {
             self.kept.remove(0);
         }
-        self.built += 1;
         self.kept.push(graph);
-        Ok(self.kept.last_mut())
+        Ok(Ok(&self.kept[self.kept.len() - 1]))
+    }
+
+    /// Whether work of this shape came before; from now on it did.
+    fn was_seen(&mut self, nodes: &[Node]) -> bool {
+        let mut state = DefaultHasher::new();
+        nodes.iter().for_each(|node| node.hash_shape(&mut state));
+        let shape = state.finish();
+        if self.seen.contains(&shape) {
+            return true;
+        }
+        self.seen.push_back(shape);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
+        }
+        false
     }
 }
 
@@ -61,7 +74,7 @@ pub(super) struct Graph {
     graph: CUgraph,
     executable: CUgraphExec,
     handles: Vec<CUgraphNode>,
-    /// What the nodes do at present; none until the first launch.
+    /// What the nodes do at present.
     nodes: Vec<Node>,
     /// Its launches in words.
     pub(super) label: Rc<str>,
@@ -87,16 +100,23 @@ impl Graph {
         self.nodes.len() == nodes.len() && self.nodes.iter().zip(nodes).all(|(a, b)| a.has_shape_of(b))
     }
 
-    /// Hands the work to the GPU, with the addresses and numbers of these nodes.
-    pub(super) fn launch(&mut self, nodes: Vec<Node>, stream: CUstream, context: CUcontext) -> Result<(), DriverError> {
-        // A graph whose nodes are only partly replaced fits nothing.
-        let before = std::mem::take(&mut self.nodes);
-        for ((old, new), handle) in before.iter().zip(&nodes).zip(&self.handles) {
-            if old != new {
-                new.replace(self.executable, *handle, context)?;
+    /// Gives it the addresses and numbers of these nodes; whether the driver allows that.
+    fn update(&self, nodes: &[Node], context: CUcontext) -> Result<bool, DriverError> {
+        for ((old, new), handle) in self.nodes.iter().zip(nodes).zip(&self.handles) {
+            if old == new {
+                continue;
+            }
+            match new.replace(self.executable, *handle, context) {
+                Ok(()) => {}
+                Err(error) if is_final(error) => return Err(error),
+                Err(_) => return Ok(false),
             }
         }
-        self.nodes = nodes;
+        Ok(true)
+    }
+
+    /// Hands the work to the GPU.
+    pub(super) fn launch(&self, stream: CUstream) -> Result<(), DriverError> {
         // SAFETY: graph and stream live.
         unsafe { graph::launch(self.executable, stream) }
     }
