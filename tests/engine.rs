@@ -112,7 +112,7 @@ fn out_of_memory_names_the_request_the_budget_and_the_three_largest_tensors() ->
     let held = [zeros(&[3])?, zeros(&[4, 64])?, zeros(&[2, 64])?, zeros(&[8, 64])?];
     let error = zeros(&[130]).unwrap_err().to_string();
     let expected = "out of memory: [130] needs 520 bytes, 3648 of a budget of 4096 bytes are in use; the largest tensors: \
-                    [8, 64] (2048 bytes), [4, 64] (1024 bytes), [2, 64] (512 bytes)";
+                    [8, 64] (2048 bytes), [4, 64] (1024 bytes), [2, 64] (512 bytes); make the batch smaller";
     assert_eq!(error, expected);
     drop(held);
     assert_eq!(zeros(&[8, 128])?.len(), 1024);

@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// The memory budget is spent.
     #[error(
-        "out of memory: {shape} needs {requested} bytes, {in_use} of a budget of {limit} bytes are in use; the largest tensors: {largest}"
+        "out of memory: {shape} needs {requested} bytes, {in_use} of a budget of {limit} bytes are in use; the largest tensors: {largest}; make the batch smaller"
     )]
     OutOfMemory {
         /// Shape asked for.

@@ -47,6 +47,7 @@ fn kernels_are_listed_with_what_a_step_asks_of_them() {
     let all = rows("kernels --json");
     assert_eq!(all.len(), isobath_kernels::ALL.len());
     let gemm = all.iter().find(|row| row["kernel"] == "gemm").expect("gemm");
+    assert!(gemm["devices"].as_array().is_some_and(|devices| devices.len() == 4), "{gemm}");
     assert!(gemm["wgsl"][0]["workgroup_size"].as_u64().is_some_and(|size| size > 1), "{gemm}");
     assert!(gemm["ptx"][0]["registers"]["sm_61"].as_u64().is_some_and(|registers| registers > 64), "{gemm}");
     let table = succeeds(folder, "kernels").0;
@@ -69,7 +70,34 @@ fn the_doctor_names_the_processor_and_the_adapters() {
     let place = tempfile::tempdir().expect("a folder");
     let said = said(place.path(), "doctor --device cpu");
     let adapters = isobath_engine::device::wgpu::adapters();
-    for name in adapters.iter().map(|adapter| adapter.name.as_str()).chain(["processor: ", "everything is in order"]) {
+    let lines = ["processor: ", "NVIDIA GPUs:", "everything is in order"];
+    for name in adapters.iter().map(|adapter| adapter.name.as_str()).chain(lines) {
         assert!(said.contains(name), "no {name} in {said}");
     }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named_and_options_go_with_their_device() {
+    let place = tempfile::tempdir().expect("a folder");
+    for (line, words) in [
+        ("doctor --device cuda:99", &["cuda: ", "--device cpu"][..]),
+        ("doctor --precision tf32", &["--precision", "expected --device cuda or --device simulator"]),
+        ("doctor --device wgpu --precision bf16", &["--precision", "expected --device cuda or --device simulator"]),
+        ("doctor --device cuda --adapter 0", &["--adapter", "expected --device wgpu"]),
+    ] {
+        expect_sentence(line, &isobath(place.path(), line), 2, words);
+    }
+    for name in ["tpu", "cuda:", "cuda:-1", "cuda:first"] {
+        let output = isobath(place.path(), &format!("doctor --device {name}"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("expected auto, cpu, wgpu, cuda, cuda:N or simulator"), "{said}");
+    }
+}
+
+#[test]
+fn the_simulator_computes_and_says_that_it_is_slow() {
+    let place = tempfile::tempdir().expect("a folder");
+    let (_, said) = succeeds(place.path(), "doctor --device simulator");
+    assert!(said.contains("simulator") && said.contains("slow"), "{said}");
 }

@@ -107,7 +107,7 @@ pub(super) fn kept_pipelines() -> Outcome {
     start(place.path())?;
     let offered = match Device::wgpu(&adapter()).map_err(|e| e.to_string())? {
         Device::Wgpu(gpu) => gpu.adapter().abilities().pipeline_cache,
-        Device::Cpu(_) | Device::Simulator(_) => false,
+        Device::Cpu(_) | Device::Cuda(_) | Device::Simulator(_) => false,
     };
     let Some((path, whole)) = kept()? else {
         return if offered { Err("nothing was kept".into()) } else { Ok(()) };

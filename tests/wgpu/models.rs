@@ -14,7 +14,7 @@ use isobath_tests::trainings::{self, Course, Training, small, stddm};
 pub(super) fn counters(device: &Device) -> Counters {
     match device {
         Device::Wgpu(gpu) => gpu.counters(),
-        Device::Cpu(_) | Device::Simulator(_) => Counters::default(),
+        Device::Cpu(_) | Device::Cuda(_) | Device::Simulator(_) => Counters::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bind;
 pub mod cpu;
+pub mod cuda;
 mod profile;
 pub mod ptx;
 pub mod simulator;
@@ -15,7 +16,7 @@ use crate::memory::{Block, Region, Slab, Usage};
 use crate::shape::Shape;
 use crate::tensor::{DType, Tensor};
 use bytemuck::Pod;
-use isobath_kernels::{Kernel, Target};
+use isobath_kernels::{Kernel, Precision, Target};
 use profile::Profile;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ use std::sync::Arc;
 pub enum Device {
     /// This computer's processor: SIMD on all cores.
     Cpu(Arc<cpu::Cpu>),
+    /// An NVIDIA GPU.
+    Cuda(Arc<cuda::Cuda>),
     /// The PTX of the kernels, interpreted on the processor.
     Simulator(Arc<simulator::Simulator>),
     /// A GPU behind Vulkan, Metal or DirectX 12.
@@ -59,6 +62,22 @@ impl Device {
         Ok(Device::Wgpu(Arc::new(self::wgpu::Wgpu::open(adapter, limit, checked)?)))
     }
 
+    /// The NVIDIA GPU of this number, from 0, with a budget in bytes; `precision` is that of matrix products.
+    ///
+    /// # Errors
+    /// When there is none, the driver is missing or too old, or the GPU does not offer what is needed.
+    pub fn cuda(ordinal: usize, limit: Option<usize>, precision: Precision) -> Result<Self> {
+        Self::cuda_with(ordinal, limit, precision, false)
+    }
+
+    /// The same; when `checked`, tensors have sentinels round them.
+    ///
+    /// # Errors
+    /// As [`Device::cuda`].
+    pub fn cuda_with(ordinal: usize, limit: Option<usize>, precision: Precision, checked: bool) -> Result<Self> {
+        Ok(Device::Cuda(Arc::new(cuda::Cuda::open(ordinal, limit, precision, checked)?)))
+    }
+
     /// A simulated NVIDIA GPU with a budget in bytes.
     pub fn simulator(limit: Option<usize>, target: Target, options: isobath_ptx_simulator::Options) -> Self {
         Device::Simulator(Arc::new(simulator::Simulator::new(limit, target, options, None)))
@@ -78,6 +97,7 @@ impl Device {
     pub fn name(&self) -> &'static str {
         match self {
             Device::Cpu(_) => "cpu",
+            Device::Cuda(_) => "cuda",
             Device::Simulator(_) => "simulator",
             Device::Wgpu(_) => "wgpu",
         }
@@ -87,6 +107,7 @@ impl Device {
     pub fn description(&self) -> String {
         match self {
             Device::Cpu(_) | Device::Simulator(_) => self.name().to_owned(),
+            Device::Cuda(gpu) => format!("{}, {}", self.name(), gpu.offer().label()),
             Device::Wgpu(gpu) => format!("{}, {}", self.name(), gpu.adapter().label()),
         }
     }
@@ -125,6 +146,7 @@ impl Device {
     /// The best clock for its launches: the GPU's own where it has one.
     pub fn best_clock(&self) -> Clock {
         match self {
+            Device::Cuda(_) => Clock::Gpu,
             Device::Wgpu(gpu) if gpu.adapter().abilities().timestamps => Clock::Gpu,
             _ => Clock::Host,
         }
@@ -148,6 +170,7 @@ impl Device {
                 cpu.profile.set_clock(clock);
                 Ok(())
             }
+            Device::Cuda(gpu) => gpu.set_clock(clock),
             Device::Wgpu(gpu) => gpu.set_clock(clock),
         }
     }
@@ -168,6 +191,7 @@ impl Device {
     pub fn finish(&self) -> Result<()> {
         match self {
             Device::Cpu(_) | Device::Simulator(_) => Ok(()),
+            Device::Cuda(gpu) => gpu.finish(),
             Device::Wgpu(gpu) => gpu.finish(),
         }
     }
@@ -176,6 +200,7 @@ impl Device {
         match self {
             Device::Cpu(cpu) => &cpu.profile,
             Device::Simulator(simulator) => &simulator.profile,
+            Device::Cuda(gpu) => &gpu.profile,
             Device::Wgpu(gpu) => &gpu.profile,
         }
     }
@@ -184,6 +209,7 @@ impl Device {
     pub fn same(&self, other: &Device) -> bool {
         match (self, other) {
             (Device::Cpu(a), Device::Cpu(b)) => Arc::ptr_eq(a, b),
+            (Device::Cuda(a), Device::Cuda(b)) => Arc::ptr_eq(a, b),
             (Device::Simulator(a), Device::Simulator(b)) => Arc::ptr_eq(a, b),
             (Device::Wgpu(a), Device::Wgpu(b)) => Arc::ptr_eq(a, b),
             _ => false,
@@ -202,6 +228,7 @@ impl Device {
         match self {
             Device::Cpu(cpu) => cpu.run(kernel, parameters, bound),
             Device::Simulator(simulator) => simulator.run(kernel, parameters, bound),
+            Device::Cuda(gpu) => gpu.run(kernel, parameters, bound),
             Device::Wgpu(gpu) => gpu.run(kernel, parameters, bound),
         }
     }
@@ -214,13 +241,16 @@ impl Device {
     pub fn pace(&self) -> Result<()> {
         match self {
             Device::Cpu(_) | Device::Simulator(_) => Ok(()),
+            Device::Cuda(gpu) => gpu.pace(),
             Device::Wgpu(gpu) => gpu.pace(),
         }
     }
 
     pub(crate) fn allocate(&self, shape: Shape, dtype: DType, region: Region) -> Result<Block> {
-        if let Device::Wgpu(gpu) = self {
-            gpu.expect_number_type(dtype)?;
+        match self {
+            Device::Cuda(gpu) => gpu.expect(dtype)?,
+            Device::Wgpu(gpu) => gpu.expect_number_type(dtype)?,
+            Device::Cpu(_) | Device::Simulator(_) => {}
         }
         self.slab().allocate(shape.len() * dtype.bytes(), shape, region)
     }
@@ -230,6 +260,7 @@ impl Device {
         match self {
             // SAFETY: no launch runs while the host reads: launches return when they are done.
             Device::Cpu(_) | Device::Simulator(_) => bytes.copy_from_slice(unsafe { tensor.bytes() }),
+            Device::Cuda(gpu) => gpu.read(tensor.place(), bytes)?,
             Device::Wgpu(gpu) => gpu.read(tensor.place(), bytes)?,
         }
         Ok(())
@@ -240,6 +271,7 @@ impl Device {
         match self {
             // SAFETY: the caller is the only user of the content, and no launch runs.
             Device::Cpu(_) | Device::Simulator(_) => unsafe { tensor.bytes_mut() }.copy_from_slice(bytes),
+            Device::Cuda(gpu) => gpu.write(tensor.place(), bytes)?,
             Device::Wgpu(gpu) => gpu.write(tensor.place(), bytes)?,
         }
         Ok(())
@@ -250,6 +282,7 @@ impl Device {
         match self {
             // SAFETY: as in `write`.
             Device::Cpu(_) | Device::Simulator(_) => unsafe { tensor.bytes_mut() }.fill(0),
+            Device::Cuda(gpu) => gpu.clear(tensor.place(), tensor.len() * tensor.dtype().bytes())?,
             Device::Wgpu(gpu) => gpu.clear(tensor.place(), tensor.len() * tensor.dtype().bytes())?,
         }
         Ok(())
@@ -260,6 +293,7 @@ impl Device {
         match self {
             // SAFETY: as in `read` and `write`; `to` is memory of its own.
             Device::Cpu(_) | Device::Simulator(_) => unsafe { to.bytes_mut().copy_from_slice(from.bytes()) },
+            Device::Cuda(gpu) => gpu.copy(from.place(), to.place(), to.len() * to.dtype().bytes())?,
             Device::Wgpu(gpu) => gpu.copy(from.place(), to.place(), to.len() * to.dtype().bytes())?,
         }
         Ok(())
@@ -269,6 +303,7 @@ impl Device {
         match self {
             Device::Cpu(cpu) => &cpu.slab,
             Device::Simulator(simulator) => &simulator.slab,
+            Device::Cuda(gpu) => &gpu.slab,
             Device::Wgpu(gpu) => &gpu.slab,
         }
     }

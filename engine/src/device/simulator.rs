@@ -51,6 +51,11 @@ impl Simulator {
         }
     }
 
+    /// What the launches choose their entry points by.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
     /// What the launches since the last call did, entry point by entry point; empty unless the options count.
     pub fn take_reports(&self) -> Vec<Report> {
         std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))

@@ -5,8 +5,8 @@ use std::time::Instant;
 use clap::Args;
 use isobath_engine::device::wgpu::shader::Shader;
 use isobath_engine::device::wgpu::{Offer, Wgpu, adapters};
-use isobath_engine::{DType, Device, Tensor, ops, random, random::PhiloxKey};
-use isobath_kernels::{ALL, wgsl};
+use isobath_engine::{DType, Device, Tensor, device::cuda, ops, random, random::PhiloxKey};
+use isobath_kernels::{ALL, Precision, wgsl};
 
 use super::profile;
 use crate::{Error, Result};
@@ -28,21 +28,49 @@ impl Doctor {
         let offers = adapters();
         println!("adapters:{}", if offers.is_empty() { " none" } else { "" });
         offers.iter().enumerate().for_each(|(index, offer)| describe(index, offer));
+        nvidia();
         println!("device {}: {}", device.name(), profile::name(device));
         if let Device::Wgpu(gpu) = device {
             variants(gpu)?;
         }
         let (rate, error) = product(device)?;
         println!("single-precision products: {rate:.1} GFLOP/s, relative error {error:.1e} to double precision");
-        // Rounding of a sum of that many terms is some 1e-6.
-        if error.is_nan() || error > 1e-4 {
+        let limit = limit(device);
+        if error.is_nan() || error > limit {
             return Err(Error::Fault(format!(
-                "products on {} are wrong: expected a relative error of at most 1e-4, found {error:e}",
+                "products on {} are wrong: expected a relative error of at most {limit:e}, found {error:e}",
                 device.name()
             )));
         }
         println!("everything is in order");
         Ok(())
+    }
+}
+
+/// The largest error of a product: rounding of a sum of that many terms is some 1e-6, of the factors that tensor cores take
+/// up to 2^-11 and 2^-8 a term.
+fn limit(device: &Device) -> f64 {
+    let target = match device {
+        Device::Cuda(gpu) => gpu.target(),
+        Device::Simulator(simulator) => simulator.target(),
+        Device::Cpu(_) | Device::Wgpu(_) => return 1e-4,
+    };
+    match target.precision {
+        Precision::F32 => 1e-4,
+        Precision::Tf32 => 2e-3,
+        Precision::Bf16 => 2e-2,
+    }
+}
+
+/// The NVIDIA GPUs for --device cuda, or why there is none.
+fn nvidia() {
+    match cuda::offers() {
+        Err(isobath_engine::Error::Device { what, .. }) => println!("NVIDIA GPUs: none, {what}"),
+        Err(error) => println!("NVIDIA GPUs: none, {error}"),
+        Ok(offers) => {
+            println!("NVIDIA GPUs:");
+            offers.iter().for_each(|gpu| println!("  {}: {}, {} MiB", gpu.ordinal, gpu.label(), gpu.memory >> 20));
+        }
     }
 }
 

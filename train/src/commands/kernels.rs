@@ -53,7 +53,8 @@ impl Kernels {
 fn print(kernel: &Entry) -> Result<()> {
     let buffers: Vec<String> =
         kernel.buffers.iter().map(|(name, access)| format!("{name}: {}", word(*access))).collect();
-    println!("{:<28} {:>4} B of parameters   {}", kernel.name, kernel.parameters, buffers.join(", "));
+    let (name, devices, bytes) = (kernel.name, DEVICES.join(" "), kernel.parameters);
+    println!("{name:<28} {devices} {bytes:>4} B of parameters   {}", buffers.join(", "));
     for entry in entries(kernel)? {
         println!(
             "  wgsl {:<36} workgroup {:>4}, shared {:>5} B, bindings {:>2}",
@@ -123,12 +124,16 @@ fn described(kernel: &Entry) -> Result<Value> {
     let buffer = |(name, access): &(&str, Access)| json!({ "name": name, "access": word(*access) });
     Ok(json!({
         "kernel": kernel.name,
+        "devices": DEVICES,
         "parameter_bytes": kernel.parameters,
         "buffers": kernel.buffers.iter().map(buffer).collect::<Vec<_>>(),
         "wgsl": entries(kernel)?.into_iter().map(entry).collect::<Vec<_>>(),
         "ptx": ptx_entries(kernel)?.into_iter().map(ptx_entry).collect::<Vec<_>>(),
     }))
 }
+
+/// All of them have code for each kernel.
+const DEVICES: [&str; 4] = ["cpu", "wgpu", "cuda", "simulator"];
 
 /// What can be dispatched of a kernel's shader.
 fn entries(kernel: &Entry) -> Result<Vec<EntryPoint>> {

@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use isobath_engine::Device;
+use isobath_kernels::{Precision, Target};
+use isobath_ptx_simulator::Options;
 
 use crate::{Error, Result};
 
@@ -11,9 +13,14 @@ pub(super) struct Machine {
     /// Number of threads [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Where to compute
-    #[arg(long, global = true, value_enum, default_value = "auto")]
+    /// Where to compute: the processor (auto or cpu), a GPU through Vulkan, Metal or DirectX 12 (wgpu), an NVIDIA GPU (cuda,
+    /// or cuda:N for another than the first), or an NVIDIA GPU that the processor imitates (simulator), to check kernels
+    #[arg(long, global = true, value_name = "DEVICE", value_parser = device, default_value = "auto")]
     device: DeviceName,
+    /// Rounding of the factors of matrix products with --device cuda or simulator: f32 has none; tf32 and bf16 are for tensor
+    /// cores, from compute capability 8.0 on [default: f32]
+    #[arg(long, global = true, value_enum)]
+    precision: Option<PrecisionName>,
     /// GPU of --device wgpu: part of its name, its index among all, or auto for the fastest one, which is never software
     /// [default: ISOBATH_ADAPTER of the environment, or else auto]
     #[arg(long, global = true, value_name = "NAME|INDEX")]
@@ -23,14 +30,22 @@ pub(super) struct Machine {
     memory_limit: Option<usize>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum DeviceName {
-    /// The processor; a GPU has to be asked for
+    /// The processor; a GPU has to be asked for.
     Auto,
-    /// The processor
     Cpu,
-    /// A GPU, through Vulkan, Metal or DirectX 12
     Wgpu,
+    /// The NVIDIA GPU of this number.
+    Cuda(usize),
+    Simulator,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionName {
+    F32,
+    Tf32,
+    Bf16,
 }
 
 impl Machine {
@@ -40,27 +55,74 @@ impl Machine {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
             pool.map_err(|error| Error::Fault(format!("{threads} threads: {error}")))?;
         }
-        match self.device {
-            DeviceName::Wgpu => self.gpu(),
-            DeviceName::Auto | DeviceName::Cpu if self.adapter.is_some() => {
-                Err(Error::Input("--adapter: expected --device wgpu beside it".into()))
-            }
-            DeviceName::Auto | DeviceName::Cpu => Ok(Device::cpu_with(self.memory_limit, false)),
+        if self.adapter.is_some() && self.device != DeviceName::Wgpu {
+            return Err(Error::Input("--adapter: expected --device wgpu beside it".into()));
         }
+        if self.precision.is_some() && !matches!(self.device, DeviceName::Cuda(_) | DeviceName::Simulator) {
+            return Err(Error::Input("--precision: expected --device cuda or --device simulator beside it".into()));
+        }
+        match self.device {
+            DeviceName::Auto | DeviceName::Cpu => Ok(Device::cpu_with(self.memory_limit, false)),
+            DeviceName::Wgpu => self.gpu(),
+            DeviceName::Cuda(ordinal) => {
+                let device = Device::cuda(ordinal, self.memory_limit, self.precision());
+                opened(device, "compute with --device cpu")
+            }
+            DeviceName::Simulator => {
+                eprintln!("computing on the PTX simulator, which is slow: it is there to check kernels");
+                Ok(self.simulator())
+            }
+        }
+    }
+
+    fn precision(&self) -> Precision {
+        match self.precision {
+            None | Some(PrecisionName::F32) => Precision::F32,
+            Some(PrecisionName::Tf32) => Precision::Tf32,
+            Some(PrecisionName::Bf16) => Precision::Bf16,
+        }
+    }
+
+    /// The least GPU that has this precision.
+    fn simulator(&self) -> Device {
+        let target = match self.precision() {
+            Precision::F32 => Target::LEAST,
+            precision => Target { capability: 80, precision },
+        };
+        Device::simulator(self.memory_limit, target, Options::default())
     }
 
     /// The GPU that the command line names, or else the environment.
     fn gpu(&self) -> Result<Device> {
         let named = self.adapter.clone().or_else(|| std::env::var("ISOBATH_ADAPTER").ok());
         let device = Device::wgpu_with(named.as_deref().unwrap_or("auto"), self.memory_limit, false);
-        let device = device.map_err(|error| match error {
-            isobath_engine::Error::Device { .. } => {
-                Error::Input(format!("{error}; choose one with --adapter, or compute with --device cpu"))
-            }
-            other => other.into(),
-        })?;
-        eprintln!("computing on {}", device.description());
-        Ok(device)
+        opened(device, "choose one with --adapter, or compute with --device cpu")
+    }
+}
+
+/// Says which GPU computes, or why none does and what to do instead.
+fn opened(device: isobath_engine::Result<Device>, instead: &str) -> Result<Device> {
+    let device = device.map_err(|error| match error {
+        isobath_engine::Error::Device { .. } => Error::Input(format!("{error}; {instead}")),
+        other => other.into(),
+    })?;
+    eprintln!("computing on {}", device.description());
+    Ok(device)
+}
+
+/// A device by its name.
+fn device(text: &str) -> std::result::Result<DeviceName, String> {
+    let number = |text: &str| text.strip_prefix("cuda:")?.parse::<usize>().ok();
+    match text {
+        "auto" => Ok(DeviceName::Auto),
+        "cpu" => Ok(DeviceName::Cpu),
+        "wgpu" => Ok(DeviceName::Wgpu),
+        "cuda" => Ok(DeviceName::Cuda(0)),
+        "simulator" => Ok(DeviceName::Simulator),
+        _ => match number(text) {
+            Some(ordinal) => Ok(DeviceName::Cuda(ordinal)),
+            None => Err("expected auto, cpu, wgpu, cuda, cuda:N or simulator".into()),
+        },
     }
 }
 

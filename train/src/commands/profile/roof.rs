@@ -69,6 +69,7 @@ impl fmt::Display for Roof {
 pub(in crate::commands) fn name(device: &Device) -> String {
     match device {
         Device::Wgpu(gpu) => format!("{}, {} {}", gpu.adapter().name, gpu.adapter().backend, gpu.adapter().driver),
+        Device::Cuda(gpu) => gpu.offer().label(),
         Device::Cpu(_) | Device::Simulator(_) => {
             let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
             let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

@@ -1,0 +1,97 @@
+//! Device `cuda`: rows of the case table and all other launches, small trainings that end in one graph launch a step,
+//! copies, clocks, and every fault with its words.
+//!
+//! With an NVIDIA GPU they run on it. Without one, or when `ISOBATH_CUDA` is `stand-in`, this program starts itself again
+//! with the stand-in driver in place of NVIDIA's: the host's code is the same, the PTX simulator is the GPU.
+
+mod device;
+mod faults;
+mod stand_in;
+mod training;
+
+use isobath_engine::{DType, Device};
+use isobath_kernels::Precision;
+use isobath_tests::checks::{self, Outcome};
+use isobath_tests::{Case, Values, cases, launches, parity};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, flag, scenario] = &words[..]
+        && flag == faults::SAY
+    {
+        faults::say(scenario);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(code) = stand_in::start_again() {
+        return code;
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
+}
+
+fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for case in cases::all() {
+        let name = format!("row::{}", case.name);
+        let obstacle = missing(&kernels_of(&case));
+        trials.push(on_gpu(name, obstacle, move |device| parity::row(&case, device)));
+    }
+    for launch in launches::all() {
+        let name = format!("launch::{}", launch.kernel);
+        let obstacle = missing(&[launch.kernel]);
+        trials.push(on_gpu(name, obstacle, move |device| parity::launch(&launch, device)));
+    }
+    let mut add = |name: &str, obstacle: Option<String>, check: fn(&Device) -> Outcome| {
+        trials.push(on_gpu(name.into(), obstacle, check));
+    };
+    add("training::exclusive_or", None, |_| training::exclusive_or());
+    add("training::stddm", missing(&training::stddm_kernels()), |_| training::stddm());
+    add("device::copies", None, device::copies);
+    add("device::errors", None, device::errors);
+    add("device::budget", None, |_| device::budget());
+    add("device::clocks", None, |_| device::clocks());
+    add("device::graphs", None, |_| device::graphs());
+    add("device::changing_graphs", None, |_| device::changing_graphs());
+    add("lost::given_up", None, |_| device::given_up());
+    let real = || (!stand_in::is_here()).then(|| "needs the stand-in driver".into());
+    for (name, check) in faults::all() {
+        add(&format!("fault::{name}"), real(), check);
+    }
+    trials
+}
+
+/// A trial on the GPU, one at a time.
+fn on_gpu(name: String, obstacle: Option<String>, check: impl FnOnce(&Device) -> Outcome + Send + 'static) -> Trial {
+    let trial = Trial::test(name, move || with_device(check).map_err(Failed::from));
+    match obstacle {
+        Some(obstacle) => trial.with_ignored_flag(true).with_kind(obstacle),
+        None => trial,
+    }
+}
+
+/// Runs a check on the one checked device of this process, alone.
+fn with_device(check: impl FnOnce(&Device) -> Outcome) -> Outcome {
+    static DEVICE: OnceLock<Mutex<Result<Device, String>>> = OnceLock::new();
+    let open = || Mutex::new(Device::cuda_with(0, None, Precision::F32, true).map_err(|e| e.to_string()));
+    match &*DEVICE.get_or_init(open).lock().unwrap_or_else(PoisonError::into_inner) {
+        Ok(device) => check(device),
+        Err(what) => Err(what.clone()),
+    }
+}
+
+/// The kernels that a row launches.
+fn kernels_of(case: &Case) -> Vec<&'static str> {
+    let device = Device::cpu();
+    let shape: Vec<usize> = case.axes.iter().map(|(_, limit)| (*limit).min(3)).collect();
+    // A row that fails is reported by the checks on the processor.
+    let _ = checks::launch(&(case.problem)(&shape, &mut Values::new(1)), &device, DType::F32);
+    device.profile().iter().map(|launches| launches.kernel).collect()
+}
+
+/// The first of these kernels that has no PTX.
+fn missing(kernels: &[&'static str]) -> Option<String> {
+    let without = |name: &&&str| isobath_kernels::ALL.iter().any(|k| k.name == **name && k.ptx.is_none());
+    kernels.iter().find(without).map(|name| format!("{name} has no PTX yet"))
+}
