@@ -49,6 +49,7 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
     ptx: Some(Ptx {
         files: &[
             ("graph_mix_backward.ptx", include_str!("../ptx/graph_mix_backward.ptx")),
+            ("graph_mix_backward.wide.ptx", include_str!("../ptx/graph_mix_backward.wide.ptx")),
             ("graph_mix_backward.each.ptx", include_str!("../ptx/graph_mix_backward.each.ptx")),
             ("graph_mix_backward.weights.ptx", include_str!("../ptx/graph_mix_backward.weights.ptx")),
         ],
@@ -90,9 +91,11 @@ fn launches(p: &Params) -> Dispatches {
     let runs = p.nodes.div_ceil(32).max(1);
     let part = p.prototypes as usize * square + (p.nodes as usize * square).div_ceil(runs as usize);
     let start = Dispatches::with_scratch(runs, part);
-    let weights = match p.channels.is_multiple_of(4 * p.groups) && quads <= 8 {
-        true => start.then("graph_mix_backward", p.nodes),
-        false => {
+    let fours = p.channels.is_multiple_of(4 * p.groups);
+    let weights = match p.channels {
+        ..=32 if fours => start.then("graph_mix_backward", p.nodes),
+        ..=64 if fours && p.prototypes <= 1024 => start.then("graph_mix_backward_wide", p.nodes),
+        _ => {
             let tiling = Tiling::of(p, 2);
             start
                 .then("graph_mix_backward_dz", (p.batch * p.nodes * p.frames * p.channels).div_ceil(256))
