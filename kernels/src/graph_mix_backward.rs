@@ -96,7 +96,7 @@ fn launches(p: &Params) -> Dispatches {
         ..=32 if fours => start.then("graph_mix_backward", p.nodes),
         ..=64 if fours && p.prototypes <= 1024 => start.then("graph_mix_backward_wide", p.nodes),
         _ => {
-            let tiling = Tiling::of(p, 2);
+            let tiling = Tiling::of(p, 2, 1);
             start
                 .then("graph_mix_backward_dz", (p.batch * p.nodes * p.frames * p.channels).div_ceil(256))
                 .then("graph_mix_backward_u", tiling.blocks * tiling.runs)
