@@ -18,7 +18,7 @@ use crate::gemm_tile::{GemmTile, Start};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -75,7 +75,15 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("graph_mix.ptx", include_str!("../ptx/graph_mix.ptx")),
+            ("graph_mix.wide.ptx", include_str!("../ptx/graph_mix.wide.ptx")),
+            ("graph_mix.each.ptx", include_str!("../ptx/graph_mix.each.ptx")),
+            ("graph_mix.stats.ptx", include_str!("../ptx/graph_mix.stats.ptx")),
+        ],
+        dispatches: |p, _| launches(p),
+    }),
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
@@ -138,6 +146,48 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         .then("graph_mix_weights", grid.matrices(prepared))
         .then(main, grid.tiles * runs)
         .then("graph_mix_stats", if p.nodes == 0 { 0 } else { p.batch * p.frames * p.groups })
+}
+
+/// How the PTX splits a launch into blocks of eight warps, each with a tile of rows (sample and frame) by 32 columns
+/// or more.
+pub(crate) struct Tiling {
+    /// Blocks that share a run of nodes.
+    pub(crate) blocks: u32,
+    /// Warps of a block that take turns with the nodes of a run, where eight tiles are more than there are.
+    teams: u32,
+    /// Runs of nodes.
+    pub(crate) runs: u32,
+}
+
+impl Tiling {
+    /// For warps whose lanes hold `rows` rows by so many fours of columns each.
+    pub(crate) fn of(p: &Params, rows: u32, fours: u32) -> Self {
+        let quads = p.channels.div_ceil(4);
+        let across = quads.next_power_of_two().min(8);
+        let tiles = (p.batch * p.frames).div_ceil(32 / across * rows);
+        let side = tiles.next_power_of_two().min(8);
+        // So many nodes' matrices of these columns fit in shared memory.
+        let group = 1 << (32 / quads.clamp(2, 32)).ilog2();
+        let blocks = tiles.div_ceil(side) * quads.div_ceil(8 * fours);
+        // Enough blocks for a large GPU, with runs of sixteen nodes or more.
+        let runs = 2048u32.div_ceil(blocks.max(1)).clamp(1, p.nodes.div_ceil(16).max(1));
+        Tiling { blocks, teams: group.min(8 / side), runs }
+    }
+}
+
+fn launches(p: &Params) -> Dispatches {
+    // Fours of channels that are all of one group leave their moments together.
+    let fours = p.channels.is_multiple_of(4 * p.groups);
+    let (main, tiling) = match p.channels {
+        ..=32 if fours => ("graph_mix", Tiling::of(p, 6, 1)),
+        _ if fours => ("graph_mix_wide", Tiling::of(p, 4, 2)),
+        _ => ("graph_mix_each", Tiling::of(p, 2, 1)),
+    };
+    let together = if fours { 4 << (p.channels / p.groups / 4).trailing_zeros().min(3) } else { 1 };
+    let moments = 2 + 2 * (p.batch * p.frames) as usize * (p.channels / together) as usize;
+    Dispatches::with_scratch(tiling.runs * tiling.teams, moments)
+        .then(main, tiling.blocks * tiling.runs)
+        .then("graph_mix_stats", (p.batch * p.frames * p.groups).div_ceil(4))
 }
 
 /// The sizes as indices.

@@ -11,12 +11,12 @@
 //! Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start, product};
-use crate::graph_mix::{CHUNK, Grid, Params, Sizes, node_weights};
+use crate::graph_mix::{CHUNK, Grid, Params, Sizes, Tiling, node_weights};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::temporal_block_backward::transpose;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce};
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, row_reduce};
 use rayon::prelude::*;
 
 /// Gradients of the graph mix.
@@ -46,7 +46,15 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("graph_mix_backward.ptx", include_str!("../ptx/graph_mix_backward.ptx")),
+            ("graph_mix_backward.wide.ptx", include_str!("../ptx/graph_mix_backward.wide.ptx")),
+            ("graph_mix_backward.each.ptx", include_str!("../ptx/graph_mix_backward.each.ptx")),
+            ("graph_mix_backward.weights.ptx", include_str!("../ptx/graph_mix_backward.weights.ptx")),
+        ],
+        dispatches: |p, _| launches(p),
+    }),
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
@@ -73,6 +81,31 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         .then(dw, p.nodes * blocks)
         .then("graph_mix_backward_de", p.nodes.div_ceil(4))
         .then("graph_mix_backward_dpool_parts", vec4s * grid.parts)
+        .then("graph_mix_backward_dpool", (p.prototypes * p.channels * p.channels).div_ceil(256))
+}
+
+fn launches(p: &Params) -> Dispatches {
+    let quads = p.channels.div_ceil(4);
+    let square = (16 * quads * quads) as usize;
+    // Runs of nodes over which dP is added up.
+    let runs = p.nodes.div_ceil(32).max(1);
+    let part = p.prototypes as usize * square + (p.nodes as usize * square).div_ceil(runs as usize);
+    let start = Dispatches::with_scratch(runs, part);
+    let fours = p.channels.is_multiple_of(4 * p.groups);
+    let weights = match p.channels {
+        ..=32 if fours => start.then("graph_mix_backward", p.nodes),
+        ..=64 if fours && p.prototypes <= 1024 => start.then("graph_mix_backward_wide", p.nodes),
+        _ => {
+            let tiling = Tiling::of(p, 2, 1);
+            start
+                .then("graph_mix_backward_dz", (p.batch * p.nodes * p.frames * p.channels).div_ceil(256))
+                .then("graph_mix_backward_u", tiling.blocks * tiling.runs)
+                .then("graph_mix_backward_dw", p.nodes * quads.div_ceil(8).pow(2))
+                .then("graph_mix_backward_de", (p.nodes * p.prototypes).div_ceil(4))
+        }
+    };
+    weights
+        .then("graph_mix_backward_dpool_parts", runs * (4 * quads * quads).div_ceil(128) * p.prototypes.div_ceil(12))
         .then("graph_mix_backward_dpool", (p.prototypes * p.channels * p.channels).div_ceil(256))
 }
 
