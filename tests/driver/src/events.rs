@@ -31,11 +31,6 @@ extern "C" fn cuEventSynchronize(_event: CUevent) -> CUresult {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn cuEventQuery(_event: CUevent) -> CUresult {
-    Driver::lock().outcome()
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventElapsedTime(milliseconds: *mut f32, start: CUevent, end: CUevent) -> CUresult {
     // SAFETY: the caller got both from `cuEventCreate`.
     let times = unsafe { [*start.cast::<Option<Instant>>(), *end.cast::<Option<Instant>>()] };

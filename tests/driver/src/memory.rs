@@ -5,7 +5,7 @@ use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
 use isobath_ptx_simulator::{Buffer, Memory};
 use std::alloc::Layout;
 use std::collections::BTreeMap;
-use std::ffi::{c_uchar, c_uint, c_void};
+use std::ffi::{c_uint, c_void};
 
 /// Where the GPU's memory begins: far from anything of the host.
 const BASE: u64 = 0x5_0000_0000_0000;
@@ -195,11 +195,6 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
 #[unsafe(no_mangle)]
 extern "C" fn cuMemcpyDtoDAsync_v2(to: CUdeviceptr, from: CUdeviceptr, bytes: usize, _stream: CUstream) -> CUresult {
     Driver::lock().carry_out(&Move::Along { to, from, bytes })
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn cuMemsetD8Async(to: CUdeviceptr, byte: c_uchar, times: usize, _stream: CUstream) -> CUresult {
-    Driver::lock().carry_out(&Move::Fill { to, pattern: vec![byte], times })
 }
 
 #[unsafe(no_mangle)]
