@@ -41,7 +41,7 @@ pub(super) fn rows() -> Vec<Case> {
             problem: |s, values| problem(s, values, ops::softmax_attention),
         },
         Case {
-            // Heads of which a block of a GPU holds four whole windows, with scores too large to go without their maximum.
+            // Heads of which a block of a GPU holds four whole windows, with scores that need their maximum.
             name: "softmax_attention_window",
             axes: &[("sequences", 5), ("frames", 48), ("heads", 9)],
             large: &[21, 45, 6],
