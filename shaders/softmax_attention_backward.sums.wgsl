@@ -114,7 +114,7 @@ fn slopes_of(at: u32) -> vec4<f32> {
     return vec4(slope(at), slope(at + 8u), slope(at + 16u), slope(at + 24u));
 }
 
-// The score of the row and a line.
+// The score of the row and a line: to the bit the same of a row of q with k as of a row of k with q.
 fn score(at: u32) -> f32 {
     var sum = dot(first_row[0], first_lines[at]);
     if span() > 1u {
@@ -127,7 +127,7 @@ fn score(at: u32) -> f32 {
         sum += (dot(first_row[4], first_lines[at + 4u]) + dot(first_row[5], first_lines[at + 5u]))
             + (dot(first_row[6], first_lines[at + 6u]) + dot(first_row[7], first_lines[at + 7u]));
     }
-    return sum;
+    return sum * inverseSqrt(f32(p.dim));
 }
 
 // dP of the row and a line.
@@ -146,7 +146,7 @@ fn slope(at: u32) -> f32 {
     return sum;
 }
 
-// The row's q, scaled, and dy, or k, scaled, and v, from a feature on; zeros past the end of the head.
+// The row's q and dy, or k and v, from a feature on; zeros past the end of the head.
 fn load_row(row: Row, feature: u32, queries: bool) {
     first_row = array<vec4<f32>, 8>();
     second_row = array<vec4<f32>, 8>();
@@ -178,11 +178,10 @@ fn load_row(row: Row, feature: u32, queries: bool) {
 }
 
 fn first_part(row: Row, feature: u32, queries: bool) -> vec4<f32> {
-    let scale = inverseSqrt(f32(p.dim));
     if queries {
-        return scale * fetch_q(row.start + feature, left(feature));
+        return fetch_q(row.start + feature, left(feature));
     }
-    return scale * fetch_k(row.start + feature, left(feature));
+    return fetch_k(row.start + feature, left(feature));
 }
 
 fn second_part(row: Row, feature: u32, queries: bool) -> vec4<f32> {

@@ -58,7 +58,7 @@ var<workgroup> peaks: array<f32, 192>;
 var<workgroup> scales: array<f32, 192>;
 var<workgroup> drops: array<f32, 192>;
 
-// An invocation's row: of q, scaled, and dy, with dq; or of k, scaled, and v, with dk and dv.
+// An invocation's row: of q and dy, with dq; or of k and v, with dk and dv.
 var<private> first_row: array<vec4<f32>, 8>;
 var<private> second_row: array<vec4<f32>, 8>;
 var<private> acc: array<vec4<f32>, 8>;
