@@ -12,6 +12,7 @@
 //! Bound by FMA throughput and the exponentials of the gate. Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start};
+use crate::ptx::Ptx;
 use crate::rows::Rows;
 use crate::temporal_block::{folded_bias, transposed};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
@@ -68,7 +69,14 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("gated_head.ptx", include_str!("../ptx/gated_head.ptx")),
+            ("gated_head.wide.ptx", include_str!("../ptx/gated_head.wide.ptx")),
+            ("gated_head.plain.ptx", include_str!("../ptx/gated_head.plain.ptx")),
+        ],
+        dispatches: |p, _| launches(p),
+    }),
     cost,
 };
 
@@ -131,6 +139,54 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     grid.dispatches(grid.folded() as usize + grid.groups(p) as usize)
         .then("gated_head_fold", grid.folded().div_ceil(128))
         .then("gated_head", grid.groups(p))
+        .then("gated_head_loss", 1)
+}
+
+/// How the PTX splits a launch into blocks of 128 threads, each with a run of nodes of one frame of one sample.
+pub(crate) struct Split {
+    /// Channels of the folded matrix: rounded up to its pieces of 32 or 64.
+    pub(crate) padded: usize,
+    /// Runs of nodes.
+    pub(crate) parts: u32,
+    /// Blocks of the main launch.
+    pub(crate) blocks: u32,
+}
+
+impl Split {
+    /// About `blocks` blocks, each with four tiles of so many nodes or more.
+    pub(crate) fn of(p: &Params, blocks: u32, tile: u32) -> Self {
+        let padded = p.channels.next_multiple_of(if p.channels <= 32 { 32 } else { 64 }) as usize;
+        let tiles = p.nodes.div_ceil(tile);
+        let steps = p.batch * p.frames;
+        let parts = (blocks / steps.max(1)).clamp(1, tiles.div_ceil(4).max(1));
+        let run = tiles.div_ceil(parts).max(1);
+        let parts = tiles.div_ceil(run).max(1);
+        Split { padded, parts, blocks: if p.nodes == 0 { 0 } else { steps * parts } }
+    }
+
+    /// Numbers of the weights with the norm folded in: the matrix, its bias, the output's weights and bias.
+    pub(crate) fn folded(&self, p: &Params) -> usize {
+        let matrix = if p.gated == 1 { 2 * self.padded * (self.padded + 1) } else { 0 };
+        matrix + self.padded + 4
+    }
+
+    /// Scratch memory of so many numbers.
+    pub(crate) fn dispatches(&self, numbers: usize) -> Dispatches {
+        Dispatches::with_scratch(self.parts, numbers.div_ceil(self.parts as usize))
+    }
+}
+
+fn launches(p: &Params) -> Dispatches {
+    let (main, tile) = match p.gated {
+        1 if p.channels <= 32 => ("gated_head", 128),
+        1 => ("gated_head_wide", 64),
+        _ => ("gated_head_plain", 128),
+    };
+    let split = Split::of(p, 2048, tile);
+    split
+        .dispatches(split.folded(p) + 2 * split.blocks as usize)
+        .then("gated_head_fold", (split.folded(p) as u32).div_ceil(256))
+        .then(main, split.blocks)
         .then("gated_head_loss", 1)
 }
 

@@ -8,8 +8,9 @@
 //! see `temporal_block_backward`.
 //! Reads 4 c bytes a token (12 more with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
 
-use crate::gated_head::{Grid, Head, Norm, Packed, Params, Sizes, Tile, cost as forward_cost};
+use crate::gated_head::{Grid, Head, Norm, Packed, Params, Sizes, Split, Tile, cost as forward_cost};
 use crate::gemm_tile::{GemmTile, Start, add_product};
+use crate::ptx::Ptx;
 use crate::rows::Rows;
 use crate::temporal_block_backward::unfold;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
@@ -55,7 +56,16 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("gated_head_backward.ptx", include_str!("../ptx/gated_head_backward.ptx")),
+            ("gated_head_backward.wide.ptx", include_str!("../ptx/gated_head_backward.wide.ptx")),
+            ("gated_head_backward.each.ptx", include_str!("../ptx/gated_head_backward.each.ptx")),
+            ("gated_head_backward.plain.ptx", include_str!("../ptx/gated_head_backward.plain.ptx")),
+            ("gated_head_backward.sums.ptx", include_str!("../ptx/gated_head_backward.sums.ptx")),
+        ],
+        dispatches: |p, _| launches(p),
+    }),
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }
@@ -86,6 +96,27 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
         .then("gated_head_backward_sums", p.batch * p.frames * p.groups)
         .then("gated_head_backward_weights", (2 * p.channels * p.channels + 3 * p.channels + 1).div_ceil(128))
         .then("gated_head_backward_norm", p.channels)
+}
+
+fn launches(p: &Params) -> Dispatches {
+    let (main, tile) = match p.gated {
+        1 if p.channels <= 32 => ("gated_head_backward", 64),
+        1 if p.channels <= 64 => ("gated_head_backward_wide", 32),
+        1 => ("gated_head_backward_each", 32),
+        _ => ("gated_head_backward_plain", 128),
+    };
+    let split = Split::of(p, 1024, tile);
+    // The folded weights, the sums of every block, with those of all but the matrix once more for three warps, and the
+    // sums of the weights in all.
+    let folded = split.folded(p);
+    let record = folded + if p.gated == 1 { 3 * (3 * split.padded + 4) } else { 0 };
+    split
+        .dispatches(2 * folded + record * split.blocks as usize)
+        .then("gated_head_backward_fold", (folded as u32).div_ceil(256))
+        .then(main, split.blocks)
+        .then("gated_head_backward_sums", p.batch * p.frames * p.groups)
+        .then("gated_head_backward_total", (folded as u32).div_ceil(32))
+        .then("gated_head_backward_weights", p.channels)
 }
 
 /// Sums over tokens that the weight gradients are made of.
