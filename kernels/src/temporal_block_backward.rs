@@ -71,6 +71,10 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
     ptx: Some(Ptx {
         files: &[
             ("temporal_block_backward.ptx", include_str!("../ptx/temporal_block_backward.ptx")),
+            ("temporal_block_backward.keys.ptx", include_str!("../ptx/temporal_block_backward.keys.ptx")),
+            ("temporal_block_backward.queries.ptx", include_str!("../ptx/temporal_block_backward.queries.ptx")),
+            ("temporal_block_backward.values.ptx", include_str!("../ptx/temporal_block_backward.values.ptx")),
+            ("temporal_block_backward.inputs.ptx", include_str!("../ptx/temporal_block_backward.inputs.ptx")),
             ("temporal_block_backward.weights.ptx", include_str!("../ptx/temporal_block_backward.weights.ptx")),
             ("temporal_block_backward.sums.ptx", include_str!("../ptx/temporal_block_backward.sums.ptx")),
         ],

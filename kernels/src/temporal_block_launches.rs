@@ -150,13 +150,14 @@ impl Layout {
         }
     }
 
-    /// The scratch memory of parts that keep `kept` fours of their windows, and shifts of `windows` side by side.
-    fn scratch(&self, p: &Params, kept: u32, windows: u32) -> Dispatches {
+    /// The scratch memory of parts that keep `kept` fours of their windows, and shifts of `windows` side by side; parts as
+    /// many as `room` fours hold, within reason.
+    fn scratch(&self, p: &Params, room: u32, kept: u32, windows: u32) -> Dispatches {
         let c = p.channels.div_ceil(4);
         let packed = self.qk + self.value_out + self.feed_forward + self.turned;
         let slot = kept + self.sums;
-        // As many parts as keep a large GPU busy, while they stay in its cache.
-        let most = ((1 << 22) / slot).clamp(64, 512);
+        // As many parts as keep a large GPU busy.
+        let most = (room / slot).clamp(64, 512);
         let batch = p.batch.max(1);
         let parts = if batch > most { most } else { batch * (most / batch).clamp(1, p.nodes.max(1).div_ceil(windows)) };
         let shifts = batch * (parts / batch).max(1) * windows * p.frames * c;
@@ -177,7 +178,7 @@ pub(crate) fn workgroups_backward(p: &Params) -> Dispatches {
         Err(what) => return Dispatches::refused(what),
     };
     let layout = Layout::of(p);
-    let dispatches = layout.scratch(p, 24 * w * c + w + 8 * rows * w, 1);
+    let dispatches = layout.scratch(p, 1 << 22, 24 * w * c + w + 8 * rows * w, 1);
     let parts = dispatches.parts;
     dispatches
         .then("temporal_block_backward_pack_qk", groups(4 * layout.qk))
@@ -194,6 +195,9 @@ pub(crate) fn workgroups_backward(p: &Params) -> Dispatches {
         .then("temporal_block_backward_norm2", groups(p.channels * p.inputs.max(1)))
 }
 
+/// Groups of windows of which a part keeps what one entry point leaves to the next.
+const KEPT: u32 = 4;
+
 /// The launches of `temporal_block_backward` in PTX.
 pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
     let Fours { c, w, .. } = Fours::of(p);
@@ -202,17 +206,29 @@ pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
         Err(what) => return Dispatches::refused(what),
     };
     let layout = Layout::of(p);
-    let window = 24 * w * c + w + 8 * tiling.quads * tiling.turns * w;
-    let dispatches = layout.scratch(p, tiling.windows * window, tiling.windows);
+    let window = 24 * w * c + 3 * w + 8 * tiling.quads * tiling.turns * w;
+    let mut dispatches = layout.scratch(p, 1 << 24, KEPT * tiling.windows * window, tiling.windows);
     let parts = dispatches.parts;
     let [c, f, hidden] = [p.channels, p.inputs, p.hidden];
-    dispatches
+    dispatches = dispatches
         .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
-        .then("temporal_block_backward_turn", groups(4 * layout.turned))
-        .then("temporal_block_backward", parts)
+        .then("temporal_block_backward_turn", groups(4 * layout.turned));
+    // Tasks of a part, and groups of windows of a task; the number of blocks past the parts tells a launch its round.
+    let runs = (parts / p.batch.max(1)).max(1);
+    let tasks = (p.batch * runs).div_ceil(parts).max(1);
+    let rounds = (tasks * p.nodes.div_ceil(runs).div_ceil(tiling.windows).max(1)).div_ceil(KEPT);
+    for blocks in parts..parts + rounds {
+        dispatches = dispatches
+            .then("temporal_block_backward_keys", blocks)
+            .then("temporal_block_backward_queries", blocks)
+            .then("temporal_block_backward", blocks)
+            .then("temporal_block_backward_values", blocks)
+            .then("temporal_block_backward_inputs", blocks);
+    }
+    dispatches
         .then("temporal_block_backward_sum", groups(layout.sums))
         .then("temporal_block_backward_shift", groups(p.batch * p.frames * c))
-        .then("temporal_block_backward_values", groups(c * (c + 1)))
+        .then("temporal_block_backward_value_sums", groups(c * (c + 1)))
         .then("temporal_block_backward_attention", groups(c * c))
         .then("temporal_block_backward_feed_forward", groups(c * (hidden.max(f) + 1)))
 }
