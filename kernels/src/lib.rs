@@ -56,6 +56,7 @@ pub mod spmm;
 pub mod sum_squares;
 pub mod temporal_block;
 pub mod temporal_block_backward;
+mod temporal_block_launches;
 mod temporal_block_narrow;
 mod temporal_block_narrow_backward;
 pub mod unary;

@@ -16,10 +16,11 @@
 //! `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start};
+use crate::temporal_block_launches as launches;
 use crate::temporal_block_narrow as narrow;
 use crate::unary::gelu;
-use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce, simd};
+use crate::wgsl::Wgsl;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, row_reduce, simd};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -80,79 +81,17 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
             ("temporal_block.tiles.wgsl", include_str!("../../shaders/temporal_block.tiles.wgsl")),
             ("temporal_block.weights.wgsl", include_str!("../../shaders/temporal_block.weights.wgsl")),
         ],
-        dispatches,
+        dispatches: |p, _| launches::workgroups(p),
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("temporal_block.ptx", include_str!("../ptx/temporal_block.ptx")),
+            ("temporal_block.weights.ptx", include_str!("../ptx/temporal_block.weights.ptx")),
+        ],
+        dispatches: |p, _| launches::blocks(p),
+    }),
     cost,
 };
-
-/// Sizes on a GPU in fours of numbers, padded: see `shaders/temporal_block.wgsl`.
-pub(crate) struct Fours {
-    /// Channels.
-    pub(crate) c: u32,
-    /// Features of all heads, each padded.
-    pub(crate) w: u32,
-    /// Hidden units.
-    pub(crate) hidden: u32,
-}
-
-impl Fours {
-    pub(crate) fn of(p: &Params) -> Self {
-        let features = (p.channels / p.heads).div_ceil(4);
-        Fours { c: p.channels.div_ceil(4), w: p.heads * features, hidden: p.hidden.div_ceil(4) }
-    }
-
-    /// Numbers of the packed weights: those of the planes, to q and k, of W_vo and of the feed-forward layer.
-    fn packed(&self, p: &Params) -> [u32; 3] {
-        let rows = 4 * self.c + 1;
-        let qk = p.inputs * self.c + 2 * rows * self.w;
-        let value_out = (p.heads * rows + 1) * self.c;
-        let feed_forward = rows * self.hidden + (4 * self.hidden + 1) * self.c;
-        [qk, value_out, feed_forward].map(|fours| 4 * fours)
-    }
-
-    /// A fourth of the frames of a block, and the blocks, where a workgroup of `invocations`, each with four frames by
-    /// four channels, holds `arrays` fours a tile and three a feature.
-    ///
-    /// # Errors
-    /// When not even four frames fit.
-    pub(crate) fn block(&self, frames: u32, invocations: u32, arrays: u32) -> Result<(u32, u32), String> {
-        let most = (ROOM.saturating_sub(3 * self.w) / (arrays * (self.w | 1))).min(invocations / self.w);
-        if most == 0 {
-            return Err(format!("four frames of {} features exceed a workgroup", 4 * self.w));
-        }
-        let quads = frames.div_ceil(4);
-        let blocks = quads.div_ceil(most);
-        Ok((quads.div_ceil(blocks), blocks))
-    }
-}
-
-/// Fours of a workgroup's memory.
-const ROOM: u32 = 1024;
-
-fn dispatches(p: &Params, _: &Limits) -> Dispatches {
-    let windows = p.batch * p.nodes;
-    if windows * p.frames * p.channels == 0 {
-        return Dispatches::default();
-    }
-    let fours = Fours::of(p);
-    let entry = match fours.block(p.frames, 128, 9) {
-        Ok((quads, _)) if quads * fours.w <= 32 => "temporal_block_32",
-        Ok((quads, _)) if quads * fours.w <= 64 => "temporal_block_64",
-        Ok(_) => "temporal_block_128",
-        Err(what) => return Dispatches::refused(what),
-    };
-    let [qk, value_out, feed_forward] = fours.packed(p);
-    // As many parts as keep a large GPU busy, while their matrices stay in its cache.
-    let matrices = 32 * fours.w * fours.c;
-    let parts = ((1 << 22) / matrices).clamp(256, 2048).min(windows);
-    let share = (qk + value_out + feed_forward).div_ceil(parts).next_multiple_of(4);
-    Dispatches::with_scratch(parts, (matrices + share) as usize)
-        .then("temporal_block_pack_qk", qk.div_ceil(256))
-        .then("temporal_block_pack_value_out", value_out.div_ceil(256))
-        .then("temporal_block_pack_feed_forward", feed_forward.div_ceil(256))
-        .then(entry, parts)
-}
 
 pub(crate) fn cost(p: &Params) -> Cost {
     let windows = u64::from(p.batch) * u64::from(p.nodes);

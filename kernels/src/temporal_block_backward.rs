@@ -9,13 +9,12 @@
 
 use crate::gemm_tile::{add_product, product};
 use crate::rows::Rows;
-use crate::temporal_block::{
-    Fours, Packed, Params, Sizes, WEIGHTS, Weights, Window, cost as forward_cost, folded_bias,
-};
+use crate::temporal_block::{Packed, Params, Sizes, WEIGHTS, Weights, Window, cost as forward_cost, folded_bias};
+use crate::temporal_block_launches as launches;
 use crate::temporal_block_narrow::CHANNELS;
 use crate::temporal_block_narrow_backward as narrow;
-use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce, simd};
+use crate::wgsl::Wgsl;
+use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, row_reduce, simd};
 use rayon::prelude::*;
 
 /// About this many groups of windows, each with sums of its own.
@@ -67,46 +66,22 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
             ("temporal_block_backward.pack.wgsl", include_str!("../../shaders/temporal_block_backward.pack.wgsl")),
             ("temporal_block.tiles.wgsl", include_str!("../../shaders/temporal_block.tiles.wgsl")),
         ],
-        dispatches,
+        dispatches: |p, _| launches::workgroups_backward(p),
     },
-    ptx: None,
+    ptx: Some(Ptx {
+        files: &[
+            ("temporal_block_backward.ptx", include_str!("../ptx/temporal_block_backward.ptx")),
+            ("temporal_block_backward.keys.ptx", include_str!("../ptx/temporal_block_backward.keys.ptx")),
+            ("temporal_block_backward.queries.ptx", include_str!("../ptx/temporal_block_backward.queries.ptx")),
+            ("temporal_block_backward.values.ptx", include_str!("../ptx/temporal_block_backward.values.ptx")),
+            ("temporal_block_backward.inputs.ptx", include_str!("../ptx/temporal_block_backward.inputs.ptx")),
+            ("temporal_block_backward.weights.ptx", include_str!("../ptx/temporal_block_backward.weights.ptx")),
+            ("temporal_block_backward.sums.ptx", include_str!("../ptx/temporal_block_backward.sums.ptx")),
+        ],
+        dispatches: |p, _| launches::blocks_backward(p),
+    }),
     cost: |p| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
 };
-
-/// As `shaders/temporal_block_backward.wgsl` lays out the scratch memory.
-fn dispatches(p: &Params, _: &Limits) -> Dispatches {
-    let Fours { c, w, hidden } = Fours::of(p);
-    let rows = match Fours::of(p).block(p.frames.max(1), 64, 14) {
-        Ok((quads, blocks)) => quads * blocks,
-        Err(what) => return Dispatches::refused(what),
-    };
-    let (matrix, feed_forward) = (4 * w * c, 4 * hidden * c);
-    let (value_out, qk) = (4 * p.heads * c * c, p.inputs * c + 2 * (matrix + w));
-    let biases = (p.heads + 1) * c;
-    let turned = 2 * matrix + feed_forward + value_out;
-    let packed = qk + value_out + biases + 2 * feed_forward + hidden + turned;
-    let sums = p.inputs * c + 2 * matrix + w + value_out + biases + 2 * feed_forward + hidden + c;
-    let slot = 6 * matrix + w + 8 * rows * w + sums;
-    // As many parts as keep a large GPU busy, while they stay in its cache.
-    let most = ((1 << 22) / slot).clamp(64, 512);
-    let batch = p.batch.max(1);
-    let parts = if batch > most { most } else { batch * (most / batch).clamp(1, p.nodes.max(1)) };
-    let shared = packed + sums + (4 * c + 1) * c + batch * (parts / batch).max(1) * p.frames * c;
-    let groups = |invocations: u32| invocations.div_ceil(256);
-    Dispatches::with_scratch(parts, 4 * (slot + shared.div_ceil(parts)) as usize)
-        .then("temporal_block_backward_pack_qk", groups(4 * qk))
-        .then("temporal_block_backward_pack_value_out", groups(4 * (value_out + biases)))
-        .then("temporal_block_backward_pack_feed_forward", groups(4 * (2 * feed_forward + hidden)))
-        .then("temporal_block_backward_pack_turned", groups(4 * turned))
-        .then("temporal_block_backward", parts)
-        .then("temporal_block_backward_sum", groups(sums))
-        .then("temporal_block_backward_shift", groups(p.batch * p.frames * p.channels))
-        .then("temporal_block_backward_values", groups(p.channels * (p.channels + 1)))
-        .then("temporal_block_backward_qkv", groups(p.channels * p.channels))
-        .then("temporal_block_backward_norm1", groups(p.channels))
-        .then("temporal_block_backward_feed_forward", groups((p.hidden * p.channels).max(p.hidden + p.channels)))
-        .then("temporal_block_backward_norm2", groups(p.channels * p.inputs.max(1)))
-}
 
 /// Matrices `[out, in]` as the backward's products want them, layer norms folded in.
 struct PackedBackward<T> {

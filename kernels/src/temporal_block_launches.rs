@@ -1,0 +1,234 @@
+//! The launches of [`temporal_block`](crate::temporal_block) and its backward on GPUs: their geometry and scratch memory.
+
+use crate::temporal_block::Params;
+use crate::wgsl::Dispatches;
+
+/// Sizes on a GPU in fours of numbers, padded: see `shaders/temporal_block.wgsl`.
+struct Fours {
+    /// Channels.
+    c: u32,
+    /// Features of all heads, each padded.
+    w: u32,
+    /// Hidden units.
+    hidden: u32,
+}
+
+impl Fours {
+    fn of(p: &Params) -> Self {
+        let features = (p.channels / p.heads).div_ceil(4);
+        Fours { c: p.channels.div_ceil(4), w: p.heads * features, hidden: p.hidden.div_ceil(4) }
+    }
+
+    /// Numbers of the packed weights: those of the planes, to q and k, of W_vo and of the feed-forward layer.
+    fn packed(&self, p: &Params) -> [u32; 3] {
+        let rows = 4 * self.c + 1;
+        let qk = p.inputs * self.c + 2 * rows * self.w;
+        let value_out = (p.heads * rows + 1) * self.c;
+        let feed_forward = rows * self.hidden + (4 * self.hidden + 1) * self.c;
+        [qk, value_out, feed_forward].map(|fours| 4 * fours)
+    }
+
+    /// A fourth of the frames of a block, and the blocks, where a workgroup of `invocations`, each with four frames by
+    /// four channels, holds `arrays` fours a tile and three a feature.
+    ///
+    /// # Errors
+    /// When not even four frames fit.
+    fn block(&self, frames: u32, invocations: u32, arrays: u32) -> Result<(u32, u32), String> {
+        let most = (ROOM.saturating_sub(3 * self.w) / (arrays * (self.w | 1))).min(invocations / self.w);
+        if most == 0 {
+            return Err(format!("four frames of {} features exceed a workgroup", 4 * self.w));
+        }
+        let quads = frames.div_ceil(4);
+        let blocks = quads.div_ceil(most);
+        Ok((quads.div_ceil(blocks), blocks))
+    }
+}
+
+/// How windows share a block of threads in PTX, sizes in fours of numbers: see `kernels/ptx/temporal_block.ptx`.
+struct Tiling {
+    /// A fourth of the frames that are worked on at a time.
+    quads: u32,
+    /// Times that many for a window.
+    turns: u32,
+    /// Windows that a block works on side by side.
+    windows: u32,
+}
+
+impl Tiling {
+    /// Of blocks of `threads`, each with four frames by four channels, and room for `plane` fours of a fourth of the
+    /// frames.
+    ///
+    /// # Errors
+    /// When a block cannot hold the features of even four frames.
+    fn of(p: &Params, threads: u32, plane: u32) -> Result<Self, String> {
+        let w = Fours::of(p).w;
+        if w > WIDEST {
+            return Err(format!("{} features exceed the {} of a block", 4 * w, 4 * WIDEST));
+        }
+        let most = (threads / w).min(plane / (w | 1));
+        let all = p.frames.div_ceil(4).max(1);
+        let turns = all.div_ceil(most);
+        let quads = all.div_ceil(turns);
+        let side_by_side = (threads / (quads * w)).min(plane / (quads * (w | 1))).min(WIDEST / w);
+        Ok(Tiling { quads, turns, windows: if turns == 1 { side_by_side } else { 1 } })
+    }
+}
+
+/// Fours of features that a block keeps a number for.
+const WIDEST: u32 = 96;
+
+/// The launches of `temporal_block` in PTX.
+pub(crate) fn blocks(p: &Params) -> Dispatches {
+    let windows = p.batch * p.nodes;
+    if windows * p.frames * p.channels == 0 {
+        return Dispatches::default();
+    }
+    let fours = Fours::of(p);
+    let side_by_side = match Tiling::of(p, 192, 216) {
+        Ok(tiling) => tiling.windows,
+        Err(what) => return Dispatches::refused(what),
+    };
+    let packed = fours.packed(p).iter().sum::<u32>();
+    // As many parts as keep a large GPU busy, while their matrices stay in its cache.
+    let matrices = 32 * fours.w * fours.c * side_by_side;
+    let parts = ((1 << 22) / matrices).clamp(256, 2048).min(windows.div_ceil(side_by_side));
+    Dispatches::with_scratch(parts, (matrices + packed.div_ceil(parts).next_multiple_of(4)) as usize)
+        .then("temporal_block_pack", packed.div_ceil(256))
+        .then("temporal_block", parts)
+}
+
+/// Fours of a workgroup's memory.
+const ROOM: u32 = 1024;
+
+/// The dispatches of `temporal_block` in WGSL.
+pub(crate) fn workgroups(p: &Params) -> Dispatches {
+    let windows = p.batch * p.nodes;
+    if windows * p.frames * p.channels == 0 {
+        return Dispatches::default();
+    }
+    let fours = Fours::of(p);
+    let entry = match fours.block(p.frames, 128, 9) {
+        Ok((quads, _)) if quads * fours.w <= 32 => "temporal_block_32",
+        Ok((quads, _)) if quads * fours.w <= 64 => "temporal_block_64",
+        Ok(_) => "temporal_block_128",
+        Err(what) => return Dispatches::refused(what),
+    };
+    let [qk, value_out, feed_forward] = fours.packed(p);
+    // As many parts as keep a large GPU busy, while their matrices stay in its cache.
+    let matrices = 32 * fours.w * fours.c;
+    let parts = ((1 << 22) / matrices).clamp(256, 2048).min(windows);
+    let share = (qk + value_out + feed_forward).div_ceil(parts).next_multiple_of(4);
+    Dispatches::with_scratch(parts, (matrices + share) as usize)
+        .then("temporal_block_pack_qk", qk.div_ceil(256))
+        .then("temporal_block_pack_value_out", value_out.div_ceil(256))
+        .then("temporal_block_pack_feed_forward", feed_forward.div_ceil(256))
+        .then(entry, parts)
+}
+
+/// Sizes in fours of what a launch keeps: see `shaders/temporal_block_backward.wgsl`.
+struct Layout {
+    /// Weights for the planes, to q and k; those of W_vo with the biases; of the feed-forward layer; those turned.
+    qk: u32,
+    value_out: u32,
+    feed_forward: u32,
+    turned: u32,
+    /// Sums over the tokens of a part.
+    sums: u32,
+}
+
+impl Layout {
+    fn of(p: &Params) -> Self {
+        let Fours { c, w, hidden } = Fours::of(p);
+        let (matrix, feed_forward) = (4 * w * c, 4 * hidden * c);
+        let (value_out, biases) = (4 * p.heads * c * c, (p.heads + 1) * c);
+        Layout {
+            qk: p.inputs * c + 2 * (matrix + w),
+            value_out: value_out + biases,
+            feed_forward: 2 * feed_forward + hidden,
+            turned: 2 * matrix + feed_forward + value_out,
+            sums: p.inputs * c + 2 * matrix + w + value_out + biases + 2 * feed_forward + hidden + c,
+        }
+    }
+
+    /// The scratch memory of parts that keep `kept` fours of their windows, and shifts of `windows` side by side; parts as
+    /// many as `room` fours hold, within reason.
+    fn scratch(&self, p: &Params, room: u32, kept: u32, windows: u32) -> Dispatches {
+        let c = p.channels.div_ceil(4);
+        let packed = self.qk + self.value_out + self.feed_forward + self.turned;
+        let slot = kept + self.sums;
+        // As many parts as keep a large GPU busy.
+        let most = (room / slot).clamp(64, 512);
+        let batch = p.batch.max(1);
+        let parts = if batch > most { most } else { batch * (most / batch).clamp(1, p.nodes.max(1).div_ceil(windows)) };
+        let shifts = batch * (parts / batch).max(1) * windows * p.frames * c;
+        let shared = packed + self.sums + (4 * c + 1) * c + shifts;
+        Dispatches::with_scratch(parts, 4 * (slot + shared.div_ceil(parts)) as usize)
+    }
+}
+
+fn groups(numbers: u32) -> u32 {
+    numbers.div_ceil(256)
+}
+
+/// The dispatches of `temporal_block_backward` in WGSL.
+pub(crate) fn workgroups_backward(p: &Params) -> Dispatches {
+    let Fours { c, w, .. } = Fours::of(p);
+    let rows = match Fours::of(p).block(p.frames.max(1), 64, 14) {
+        Ok((quads, blocks)) => quads * blocks,
+        Err(what) => return Dispatches::refused(what),
+    };
+    let layout = Layout::of(p);
+    let dispatches = layout.scratch(p, 1 << 22, 24 * w * c + w + 8 * rows * w, 1);
+    let parts = dispatches.parts;
+    dispatches
+        .then("temporal_block_backward_pack_qk", groups(4 * layout.qk))
+        .then("temporal_block_backward_pack_value_out", groups(4 * layout.value_out))
+        .then("temporal_block_backward_pack_feed_forward", groups(4 * layout.feed_forward))
+        .then("temporal_block_backward_pack_turned", groups(4 * layout.turned))
+        .then("temporal_block_backward", parts)
+        .then("temporal_block_backward_sum", groups(layout.sums))
+        .then("temporal_block_backward_shift", groups(p.batch * p.frames * p.channels))
+        .then("temporal_block_backward_values", groups(p.channels * (p.channels + 1)))
+        .then("temporal_block_backward_qkv", groups(p.channels * p.channels))
+        .then("temporal_block_backward_norm1", groups(p.channels))
+        .then("temporal_block_backward_feed_forward", groups((p.hidden * p.channels).max(p.hidden + p.channels)))
+        .then("temporal_block_backward_norm2", groups(p.channels * p.inputs.max(1)))
+}
+
+/// Groups of windows of which a part keeps what one entry point leaves to the next.
+const KEPT: u32 = 4;
+
+/// The launches of `temporal_block_backward` in PTX.
+pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
+    let Fours { c, w, .. } = Fours::of(p);
+    let tiling = match Tiling::of(p, 96, 108) {
+        Ok(tiling) => tiling,
+        Err(what) => return Dispatches::refused(what),
+    };
+    let layout = Layout::of(p);
+    let window = 24 * w * c + 3 * w + 8 * tiling.quads * tiling.turns * w;
+    let mut dispatches = layout.scratch(p, 1 << 24, KEPT * tiling.windows * window, tiling.windows);
+    let parts = dispatches.parts;
+    let [c, f, hidden] = [p.channels, p.inputs, p.hidden];
+    dispatches = dispatches
+        .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
+        .then("temporal_block_backward_turn", groups(4 * layout.turned));
+    // Tasks of a part, and groups of windows of a task; the number of blocks past the parts tells a launch its round.
+    let runs = (parts / p.batch.max(1)).max(1);
+    let tasks = (p.batch * runs).div_ceil(parts).max(1);
+    let rounds = (tasks * p.nodes.div_ceil(runs).div_ceil(tiling.windows).max(1)).div_ceil(KEPT);
+    for blocks in parts..parts + rounds {
+        dispatches = dispatches
+            .then("temporal_block_backward_keys", blocks)
+            .then("temporal_block_backward_queries", blocks)
+            .then("temporal_block_backward", blocks)
+            .then("temporal_block_backward_values", blocks)
+            .then("temporal_block_backward_inputs", blocks);
+    }
+    dispatches
+        .then("temporal_block_backward_sum", groups(layout.sums))
+        .then("temporal_block_backward_shift", groups(p.batch * p.frames * c))
+        .then("temporal_block_backward_value_sums", groups(c * (c + 1)))
+        .then("temporal_block_backward_attention", groups(c * c))
+        .then("temporal_block_backward_feed_forward", groups(c * (hidden.max(f) + 1)))
+}
