@@ -29,10 +29,10 @@ pub static ACCUMULATE: Kernel<Params> = Kernel {
         files: &[("accumulate.wgsl", include_str!("../../shaders/accumulate.wgsl"))],
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("accumulate.ptx", include_str!("../ptx/accumulate.ptx"))],
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: u64::from(p.len * p.add), bytes: 4 * u64::from(p.len) * (2 + u64::from(p.add)) },
 };
 

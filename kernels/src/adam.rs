@@ -93,10 +93,10 @@ pub static ADAM: Kernel<Params> = Kernel {
         files: &[("adam.wgsl", include_str!("../../shaders/adam.wgsl"))],
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("adam.ptx", include_str!("../ptx/adam.ptx"))],
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
 };
 

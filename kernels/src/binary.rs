@@ -57,7 +57,7 @@ pub static BINARY: Kernel<Params> = Kernel {
             false => Dispatches::one("binary_strided", p.len.div_ceil(256)),
         },
     },
-    ptx: Some(Ptx { files: &[("binary.ptx", include_str!("../ptx/binary.ptx"))], dispatches: |p, _| dispatches(p) }),
+    ptx: Ptx { files: &[("binary.ptx", include_str!("../ptx/binary.ptx"))], dispatches: |p, _| dispatches(p) },
     cost: |p| {
         let held = |strides: &[u32; AXES]| -> u64 {
             let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);

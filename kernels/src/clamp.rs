@@ -31,10 +31,10 @@ pub static CLAMP: Kernel<Params> = Kernel {
         files: &[("clamp.wgsl", include_str!("../../shaders/clamp.wgsl"))],
         dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("clamp.ptx", include_str!("../ptx/clamp.ptx"))],
         dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 8 * (u64::from(p.len) + u64::from(p.n)) },
 };
 
@@ -53,10 +53,10 @@ pub static CLAMP_BACKWARD: Kernel<Params> = Kernel {
         files: &[("clamp_backward.wgsl", include_str!("../../shaders/clamp_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("clamp_backward.ptx", include_str!("../ptx/clamp_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) + 8 * u64::from(p.n) },
 };
 

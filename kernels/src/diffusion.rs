@@ -39,10 +39,10 @@ pub static Q_SAMPLE: Kernel<QSampleParams> = Kernel {
         files: &[("q_sample.wgsl", include_str!("../../shaders/q_sample.wgsl"))],
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("q_sample.ptx", include_str!("../ptx/q_sample.ptx"))],
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 3 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -69,10 +69,10 @@ pub static POSTERIOR_STEP: Kernel<PosteriorParams> = Kernel {
         files: &[("posterior_step.wgsl", include_str!("../../shaders/posterior_step.wgsl"))],
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("posterior_step.ptx", include_str!("../ptx/posterior_step.ptx"))],
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
 

@@ -36,10 +36,7 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
             false => Dispatches::one("embedding", (p.rows * p.c).div_ceil(256)),
         },
     },
-    ptx: Some(Ptx {
-        files: &[("embedding.ptx", include_str!("../ptx/embedding.ptx"))],
-        dispatches: |p, _| dispatches(p),
-    }),
+    ptx: Ptx { files: &[("embedding.ptx", include_str!("../ptx/embedding.ptx"))], dispatches: |p, _| dispatches(p) },
     cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
@@ -62,7 +59,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("embedding_backward.ptx", include_str!("../ptx/embedding_backward.ptx"))],
         dispatches: |p, _| {
             let (elements, warps) = (p.v * p.c, p.v * p.c.div_ceil(128));
@@ -75,7 +72,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward", (warps * parts).div_ceil(8))
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
-    }),
+    },
     cost: |p| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }

@@ -30,10 +30,10 @@ pub static GATE: Kernel<Params> = Kernel {
         files: &[("gate.wgsl", include_str!("../../shaders/gate.wgsl"))],
         dispatches: |p, _| elementwise(p, "gate", "gate_each"),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("gate.ptx", include_str!("../ptx/gate.ptx"))],
         dispatches: |p, _| launches(p, ["gate_fours", "gate"]),
-    }),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
@@ -49,10 +49,10 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
         files: &[("gate_backward.wgsl", include_str!("../../shaders/gate_backward.wgsl"))],
         dispatches: |p, _| elementwise(p, "gate_backward", "gate_backward_each"),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("gate_backward.ptx", include_str!("../ptx/gate_backward.ptx"))],
         dispatches: |p, _| launches(p, ["gate_backward_fours", "gate_backward"]),
-    }),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }

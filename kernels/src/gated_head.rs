@@ -69,14 +69,14 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("gated_head.ptx", include_str!("../ptx/gated_head.ptx")),
             ("gated_head.wide.ptx", include_str!("../ptx/gated_head.wide.ptx")),
             ("gated_head.plain.ptx", include_str!("../ptx/gated_head.plain.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost,
 };
 

@@ -56,7 +56,7 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("gated_head_backward.ptx", include_str!("../ptx/gated_head_backward.ptx")),
             ("gated_head_backward.wide.ptx", include_str!("../ptx/gated_head_backward.wide.ptx")),
@@ -65,7 +65,7 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
             ("gated_head_backward.sums.ptx", include_str!("../ptx/gated_head_backward.sums.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let forward = forward_cost(p);
         Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }

@@ -39,7 +39,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     buffers: &[("a", Access::Read), ("b", Access::Read), ("bias", Access::Read), ("c", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("gemm.wgsl", include_str!("../../shaders/gemm.wgsl"))], dispatches },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("gemm.ptx", include_str!("../ptx/gemm.ptx")),
             ("gemm.sm_80.tf32.ptx", include_str!("../ptx/gemm.sm_80.tf32.ptx")),
@@ -48,7 +48,7 @@ pub static GEMM: Kernel<Params> = Kernel {
             ("gemm.sm_80.bf16_large.ptx", include_str!("../ptx/gemm.sm_80.bf16_large.ptx")),
         ],
         dispatches: launches,
-    }),
+    },
     cost: |p| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };

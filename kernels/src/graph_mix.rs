@@ -75,7 +75,7 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("graph_mix.ptx", include_str!("../ptx/graph_mix.ptx")),
             ("graph_mix.wide.ptx", include_str!("../ptx/graph_mix.wide.ptx")),
@@ -83,7 +83,7 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
             ("graph_mix.stats.ptx", include_str!("../ptx/graph_mix.stats.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);

@@ -46,7 +46,7 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("graph_mix_backward.ptx", include_str!("../ptx/graph_mix_backward.ptx")),
             ("graph_mix_backward.wide.ptx", include_str!("../ptx/graph_mix_backward.wide.ptx")),
@@ -54,7 +54,7 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
             ("graph_mix_backward.weights.ptx", include_str!("../ptx/graph_mix_backward.weights.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);

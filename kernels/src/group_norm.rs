@@ -49,13 +49,13 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("group_norm.ptx", include_str!("../ptx/group_norm.ptx")),
             ("group_norm.whole.ptx", include_str!("../ptx/group_norm.whole.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }

@@ -32,10 +32,10 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("group_norm_backward.ptx", include_str!("../ptx/group_norm_backward.ptx"))],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }

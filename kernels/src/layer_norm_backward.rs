@@ -28,10 +28,10 @@ pub static LAYER_NORM_BACKWARD: Kernel<Params> = Kernel {
         files: &[("layer_norm_backward.wgsl", include_str!("../../shaders/layer_norm_backward.wgsl"))],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("layer_norm_backward.ptx", include_str!("../ptx/layer_norm_backward.ptx"))],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 15 * rows * c, bytes: 12 * rows * c + 8 * rows + 12 * c }

@@ -98,7 +98,7 @@ pub struct Kernel<P: 'static> {
     /// GPU code.
     pub wgsl: Wgsl<P>,
     /// NVIDIA GPU code.
-    pub ptx: Option<Ptx<P>>,
+    pub ptx: Ptx<P>,
     /// Work for given parameters.
     pub cost: fn(&P) -> Cost,
 }

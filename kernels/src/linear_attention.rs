@@ -68,14 +68,14 @@ pub static LINEAR_ATTENTION: Kernel<Params> = Kernel {
     buffers: &[("q", Access::Read), ("k", Access::Read), ("v", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("linear_attention.wgsl", include_str!("../../shaders/linear_attention.wgsl"))], dispatches },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("linear_attention.ptx", include_str!("../ptx/linear_attention.ptx")),
             ("linear_attention.window.ptx", include_str!("../ptx/linear_attention.window.ptx")),
             ("linear_attention.wide.ptx", include_str!("../ptx/linear_attention.wide.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (4 * d + 8), bytes: 16 * s * t * heads * d }

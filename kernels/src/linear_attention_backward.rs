@@ -36,7 +36,7 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("linear_attention_backward.ptx", include_str!("../ptx/linear_attention_backward.ptx")),
             ("linear_attention_backward.window.ptx", include_str!("../ptx/linear_attention_backward.window.ptx")),
@@ -44,7 +44,7 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
             ("linear_attention_backward.wide.ptx", include_str!("../ptx/linear_attention_backward.wide.ptx")),
         ],
         dispatches: |p, _| launches(p),
-    }),
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (12 * d + 16), bytes: 28 * s * t * heads * d }

@@ -38,10 +38,7 @@ pub static MASKED_MSE: Kernel<Params> = Kernel {
             Dispatches::with_scratch(parts, 2).then("masked_mse_parts", parts).then("masked_mse", 1)
         },
     },
-    ptx: Some(Ptx {
-        files: &[("masked_mse.ptx", include_str!("../ptx/masked_mse.ptx"))],
-        dispatches: |p, _| dispatches(p),
-    }),
+    ptx: Ptx { files: &[("masked_mse.ptx", include_str!("../ptx/masked_mse.ptx"))], dispatches: |p, _| dispatches(p) },
     cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
@@ -62,10 +59,10 @@ pub static MASKED_MSE_BACKWARD: Kernel<Params> = Kernel {
         files: &[("masked_mse_backward.wgsl", include_str!("../../shaders/masked_mse_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("masked_mse_backward.ptx", include_str!("../ptx/masked_mse_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 4 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
 

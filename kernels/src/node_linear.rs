@@ -62,14 +62,14 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("e", Access::Read), ("pool", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("node_linear.wgsl", include_str!("../../shaders/node_linear.wgsl"))], dispatches },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("node_linear.ptx", include_str!("../ptx/node_linear.ptx")),
             ("node_linear.sm_80.tf32.ptx", include_str!("../ptx/node_linear.sm_80.tf32.ptx")),
             ("node_linear.sm_80.bf16.ptx", include_str!("../ptx/node_linear.sm_80.bf16.ptx")),
         ],
         dispatches: launches,
-    }),
+    },
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (b + k), bytes: 4 * (b * n * (c + o) + n * k + k * c * o) }

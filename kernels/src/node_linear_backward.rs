@@ -32,14 +32,14 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx")),
             ("node_linear_backward.sm_80.tf32.ptx", include_str!("../ptx/node_linear_backward.sm_80.tf32.ptx")),
             ("node_linear_backward.sm_80.bf16.ptx", include_str!("../ptx/node_linear_backward.sm_80.bf16.ptx")),
         ],
         dispatches: launches,
-    }),
+    },
     cost: |p| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }

@@ -49,10 +49,10 @@ pub static NORMAL: Kernel<Params> = Kernel {
             skip => Dispatches::one("normal_shifted", (p.len + skip).div_ceil(1024)),
         },
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("normal.ptx", include_str!("../ptx/normal.ptx"))],
         dispatches: |p, _| Dispatches::one("normal", (p.len + p.offset[0] % 4).div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

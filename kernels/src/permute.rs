@@ -37,10 +37,7 @@ pub static PERMUTE: Kernel<Params> = Kernel {
         files: &[("permute.wgsl", include_str!("../../shaders/permute.wgsl"))],
         dispatches: |p, _| dispatches(p),
     },
-    ptx: Some(Ptx {
-        files: &[("permute.ptx", include_str!("../ptx/permute.ptx"))],
-        dispatches: |p, _| ptx_dispatches(p),
-    }),
+    ptx: Ptx { files: &[("permute.ptx", include_str!("../ptx/permute.ptx"))], dispatches: |p, _| ptx_dispatches(p) },
     cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
 };
 

@@ -39,10 +39,7 @@ pub static REDUCE: Kernel<Params> = Kernel {
     buffers: &[("x", Access::Read), ("y", Access::Write)],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("reduce.wgsl", include_str!("../../shaders/reduce.wgsl"))], dispatches },
-    ptx: Some(Ptx {
-        files: &[("reduce.ptx", include_str!("../ptx/reduce.ptx"))],
-        dispatches: |p, _| ptx_dispatches(p),
-    }),
+    ptx: Ptx { files: &[("reduce.ptx", include_str!("../ptx/reduce.ptx"))], dispatches: |p, _| ptx_dispatches(p) },
     cost: |p| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * (len + 1) * inner }

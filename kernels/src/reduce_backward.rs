@@ -20,10 +20,10 @@ pub static REDUCE_BACKWARD: Kernel<Params> = Kernel {
             _ => Dispatches::one("reduce_backward_max", (p.outer * p.inner).div_ceil(256)),
         },
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("reduce_backward.ptx", include_str!("../ptx/reduce_backward.ptx"))],
         dispatches: |p, _| dispatches(p),
-    }),
+    },
     cost: |p| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * inner * (1 + len * u64::from(1 + p.kind)) }

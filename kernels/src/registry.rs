@@ -54,17 +54,19 @@ pub struct Entry {
     /// Names and texts of the files of its shader.
     pub wgsl: &'static [(&'static str, &'static str)],
     /// Names and texts of the files of its PTX.
-    pub ptx: Option<&'static [(&'static str, &'static str)]>,
+    pub ptx: &'static [(&'static str, &'static str)],
 }
 
 impl<P> Kernel<P> {
     /// The kernel's row in [`ALL`].
     pub const fn entry(&self) -> Entry {
-        let ptx = match &self.ptx {
-            Some(ptx) => Some(ptx.files),
-            None => None,
-        };
-        Entry { name: self.name, buffers: self.buffers, parameters: size_of::<P>(), wgsl: self.wgsl.files, ptx }
+        Entry {
+            name: self.name,
+            buffers: self.buffers,
+            parameters: size_of::<P>(),
+            wgsl: self.wgsl.files,
+            ptx: self.ptx.files,
+        }
     }
 }
 

@@ -27,10 +27,10 @@ pub static SELECT: Kernel<Params> = Kernel {
         files: &[("select.wgsl", include_str!("../../shaders/select.wgsl"))],
         dispatches: |p, _| Dispatches::one("select_elements", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("select.ptx", include_str!("../ptx/select.ptx"))],
         dispatches: |p, _| Dispatches::one("select", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };
 
@@ -43,10 +43,10 @@ pub static SELECT_BACKWARD: Kernel<Params> = Kernel {
         files: &[("select_backward.wgsl", include_str!("../../shaders/select_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("select_backward.ptx", include_str!("../ptx/select_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };
 

@@ -36,10 +36,10 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("softmax.ptx", include_str!("../ptx/softmax.ptx"))],
         dispatches: |p, _| row_dispatches("softmax", "softmax_each", p.rows, p.channels),
-    }),
+    },
     cost: |p| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 8 * len }

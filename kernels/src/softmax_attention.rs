@@ -25,7 +25,7 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("softmax_attention.ptx", include_str!("../ptx/softmax_attention.ptx")),
             ("softmax_attention.any.ptx", include_str!("../ptx/softmax_attention.any.ptx")),
@@ -34,7 +34,7 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
             true => Dispatches::one("softmax_attention", p.sequences * p.heads.div_ceil(4)),
             false => Dispatches::one("softmax_attention_any", wide_groups(p)),
         },
-    }),
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }

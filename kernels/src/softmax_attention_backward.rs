@@ -37,7 +37,7 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches,
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("softmax_attention_backward.ptx", include_str!("../ptx/softmax_attention_backward.ptx")),
             ("softmax_attention_backward.rows.ptx", include_str!("../ptx/softmax_attention_backward.rows.ptx")),
@@ -49,7 +49,7 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
                 .then("softmax_attention_backward_rows", wide_groups(p))
                 .then("softmax_attention_backward_columns", wide_groups(p)),
         },
-    }),
+    },
     cost: |p| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (10 * d + 10), bytes: 28 * s * t * heads * d }

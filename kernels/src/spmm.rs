@@ -40,7 +40,7 @@ pub static SPMM: Kernel<Params> = Kernel {
     ],
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("spmm.wgsl", include_str!("../../shaders/spmm.wgsl"))], dispatches },
-    ptx: Some(Ptx { files: &[("spmm.ptx", include_str!("../ptx/spmm.ptx"))], dispatches: |p, _| launches(p) }),
+    ptx: Ptx { files: &[("spmm.ptx", include_str!("../ptx/spmm.ptx"))], dispatches: |p, _| launches(p) },
     cost: |p| {
         let [b, n, c, entries] = [p.batch, p.nodes, p.channels, p.entries].map(u64::from);
         Cost { flops: 2 * b * entries * c, bytes: 8 * b * n * c + 8 * entries + 4 * n }

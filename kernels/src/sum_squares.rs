@@ -30,10 +30,10 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
             dispatches(p, if limits.subgroups { "sum_squares_parts_subgroups" } else { "sum_squares_parts" })
         },
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("sum_squares.ptx", include_str!("../ptx/sum_squares.ptx"))],
         dispatches: |p, _| dispatches(p, "sum_squares_parts"),
-    }),
+    },
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 

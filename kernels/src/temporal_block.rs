@@ -83,13 +83,13 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches::workgroups(p),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("temporal_block.ptx", include_str!("../ptx/temporal_block.ptx")),
             ("temporal_block.weights.ptx", include_str!("../ptx/temporal_block.weights.ptx")),
         ],
         dispatches: |p, _| launches::blocks(p),
-    }),
+    },
     cost,
 };
 

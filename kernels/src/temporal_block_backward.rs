@@ -68,7 +68,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches::workgroups_backward(p),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[
             ("temporal_block_backward.ptx", include_str!("../ptx/temporal_block_backward.ptx")),
             ("temporal_block_backward.keys.ptx", include_str!("../ptx/temporal_block_backward.keys.ptx")),
@@ -79,7 +79,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
             ("temporal_block_backward.sums.ptx", include_str!("../ptx/temporal_block_backward.sums.ptx")),
         ],
         dispatches: |p, _| launches::blocks_backward(p),
-    }),
+    },
     cost: |p| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
 };
 

@@ -79,10 +79,10 @@ pub static UNARY: Kernel<Params> = Kernel {
         files: &[("unary.wgsl", include_str!("../../shaders/unary.wgsl"))],
         dispatches: |p, _| Dispatches::one("unary", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("unary.ptx", include_str!("../ptx/unary.ptx"))],
         dispatches: |p, _| Dispatches::one("unary", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: u64::from(p.len), bytes: 8 * u64::from(p.len) },
 };
 
@@ -95,10 +95,10 @@ pub static UNARY_BACKWARD: Kernel<Params> = Kernel {
         files: &[("unary_backward.wgsl", include_str!("../../shaders/unary_backward.wgsl"))],
         dispatches: |p, _| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
     },
-    ptx: Some(Ptx {
+    ptx: Ptx {
         files: &[("unary_backward.ptx", include_str!("../ptx/unary_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
-    }),
+    },
     cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 

@@ -33,10 +33,9 @@ pub(super) enum Slot {
 /// look like. `ISOBATH_PTX` names a folder from which the texts are read instead of the build's.
 ///
 /// # Errors
-/// The file, line and reason of what is wrong; the kernel's name when it has no PTX.
+/// The file, line and reason of what is wrong.
 pub fn read(kernel: &Entry) -> Outcome<Vec<File>> {
-    let files = kernel.ptx.ok_or_else(|| format!("kernel {} has no PTX yet", kernel.name))?;
-    files.iter().map(|(name, built_in)| read_file(kernel, name, built_in)).collect()
+    kernel.ptx.iter().map(|(name, built_in)| read_file(kernel, name, built_in)).collect()
 }
 
 fn read_file(kernel: &Entry, name: &str, built_in: &str) -> Outcome<File> {

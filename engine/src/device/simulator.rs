@@ -75,10 +75,7 @@ impl Simulator {
             }
         }
         let entry = kernel.entry();
-        let Some(ptx) = &kernel.ptx else {
-            return Err(refused(format!("kernel {} has no PTX yet; the cpu has all", kernel.name)));
-        };
-        let dispatches = (ptx.dispatches)(parameters, &self.target);
+        let dispatches = (kernel.ptx.dispatches)(parameters, &self.target);
         if let Some(what) = dispatches.refused {
             return Err(refused(format!("{}: {what}", kernel.name)));
         }

@@ -152,10 +152,7 @@ impl Cuda {
 
     pub(super) fn run<P: Pod>(&self, kernel: &Kernel<P>, parameters: &P, bound: &[Bind<'_>]) -> Result<()> {
         bind::check(kernel.name, kernel.buffers, bound)?;
-        let Some(ptx) = &kernel.ptx else {
-            return Err(refused(format!("kernel {} has no PTX yet; the cpu has all", kernel.name)));
-        };
-        let dispatches = (ptx.dispatches)(parameters, &self.target);
+        let dispatches = (kernel.ptx.dispatches)(parameters, &self.target);
         if let Some(what) = dispatches.refused {
             return Err(refused(format!("{}: {what}", kernel.name)));
         }

@@ -208,7 +208,7 @@ mod tests {
         let found = |rest: &str| {
             let rest = Box::leak(rest.to_owned().into_boxed_str());
             let wgsl = Box::leak(Box::new([("double.wgsl", head), ("double.rest.wgsl", &*rest)]));
-            let kernel = Entry { name: "double", buffers: &[("x", Access::Update)], parameters: 4, wgsl, ptx: None };
+            let kernel = Entry { name: "double", buffers: &[("x", Access::Update)], parameters: 4, wgsl, ptx: &[] };
             Shader::new(&kernel).err().unwrap_or_default()
         };
         let body = "@compute @workgroup_size(64) fn double() { x[p.x] = 2.0 * x[p.x]; }";
