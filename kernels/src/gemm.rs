@@ -42,6 +42,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     ptx: Ptx {
         files: &[
             ("gemm.ptx", include_str!("../ptx/gemm.ptx")),
+            ("gemm.sm_80.f32_large.ptx", include_str!("../ptx/gemm.sm_80.f32_large.ptx")),
             ("gemm.sm_80.tf32.ptx", include_str!("../ptx/gemm.sm_80.tf32.ptx")),
             ("gemm.sm_80.tf32_large.ptx", include_str!("../ptx/gemm.sm_80.tf32_large.ptx")),
             ("gemm.sm_80.bf16.ptx", include_str!("../ptx/gemm.sm_80.bf16.ptx")),
@@ -85,16 +86,18 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
     }
 }
 
-/// One entry point for any n and any part of the terms, and the sums of the parts; others for tensor cores.
+/// One entry point for any product and any part of its terms, one for the sums of the parts; others from compute
+/// capability 8.0 on.
 fn launches(p: &Params, target: &Target) -> Dispatches {
     let small = u64::from(p.m) * u64::from(p.n) * u64::from(p.k) < LEAST_ON_TENSOR_CORES;
-    match (target.factors(), p.large_tiles()) {
-        _ if small => in_parts(p, "gemm", TILE),
-        (Precision::F32, _) => in_parts(p, "gemm", TILE),
-        (Precision::Tf32, Some(blocks)) => Dispatches::one("gemm_tf32_large", blocks),
-        (Precision::Bf16, Some(blocks)) => Dispatches::one("gemm_bf16_large", blocks),
-        (Precision::Tf32, None) => in_parts(p, "gemm_tf32", 2 * TILE),
-        (Precision::Bf16, None) => in_parts(p, "gemm_bf16", 2 * TILE),
+    let precision = if small { Precision::F32 } else { target.factors() };
+    match (precision, p.large_tiles().filter(|_| target.capability >= 80)) {
+        (Precision::F32, Some(blocks)) => Dispatches::one("gemm_f32_large", blocks),
+        (Precision::F32, None) => in_parts(p, "gemm", TILE),
+        (Precision::Tf32, Some(blocks)) if p.is_aligned() => Dispatches::one("gemm_tf32_large", blocks),
+        (Precision::Tf32, _) => in_parts(p, "gemm_tf32", 2 * TILE),
+        (Precision::Bf16, Some(blocks)) if p.is_aligned() => Dispatches::one("gemm_bf16_large", blocks),
+        (Precision::Bf16, _) => in_parts(p, "gemm_bf16", 2 * TILE),
     }
 }
 
@@ -111,14 +114,18 @@ fn in_parts(p: &Params, entry: &'static str, height: u32) -> Dispatches {
 }
 
 impl Params {
-    /// The number of tiles of 128 by 128 where they are filled by columns, enough for a whole GPU, and all tensors are
-    /// aligned.
+    /// The number of tiles of 128 by 128, where they are enough for a whole GPU and c fills most of them.
     fn large_tiles(&self) -> Option<u32> {
+        let [down, across] = [self.m, self.n].map(|len| len.div_ceil(2 * TILE));
+        let filled = [self.m, self.n].iter().all(|len| len.next_multiple_of(2 * TILE) <= len + len / 2);
+        (filled && self.batch * down * across >= 128 && self.k > 0).then_some(self.batch * down * across)
+    }
+
+    /// Whether every row of every tensor starts at a multiple of 16 bytes.
+    fn is_aligned(&self) -> bool {
         let a_row = if self.transpose_a == 1 { self.m } else { self.k };
         let b_row = if self.transpose_b == 1 { self.k } else { self.n };
-        let aligned = [a_row, b_row, self.n, self.a_stride, self.b_stride].iter().all(|len| len.is_multiple_of(4));
-        let tiles = self.batch * self.m.div_ceil(2 * TILE) * self.n.div_ceil(2 * TILE);
-        (aligned && tiles >= 128 && self.n.div_ceil(TILE).is_multiple_of(2)).then_some(tiles)
+        [a_row, b_row, self.n, self.a_stride, self.b_stride].iter().all(|len| len.is_multiple_of(4))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The products on tensor cores: which entry points run, and how far they are from f64.
+//! The products from compute capability 8.0 on: which entry points run, and how far they are from f64.
 
 use isobath_engine::device::Bind::{Absent, In, Out};
 use isobath_engine::{DType, Device, Tensor};
@@ -31,7 +31,10 @@ const PRODUCTS: [[usize; 4]; 14] = [
 ];
 
 /// The same for tiles of 128 by 128.
-const LARGE: [[usize; 4]; 4] = [[128, 8, 128, 32], [65, 132, 68, 48], [33, 200, 196, 4], [16, 512, 256, 20]];
+const LARGE: [[usize; 4]; 4] = [[130, 100, 128, 32], [65, 196, 92, 48], [33, 200, 196, 4], [16, 512, 256, 20]];
+
+/// The same where nothing is aligned.
+const ODD: [[usize; 4]; 3] = [[65, 199, 93, 7], [33, 255, 171, 1], [65, 101, 241, 33]];
 
 /// Samples, nodes, channels, columns, prototypes.
 const LAYERS: [[usize; 5]; 7] = [
@@ -46,13 +49,16 @@ const LAYERS: [[usize; 5]; 7] = [
 
 /// Every trial of both precisions.
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("old", || {
+    let mut trials = vec![trial("not_asked_for", || {
         for target in [Target { capability: 75, precision: Precision::Bf16 }, target(Precision::F32)] {
             multiplies([1, 128, 64, 32], [false, false, true], target, "gemm", 1e-6)?;
             mixes(LAYERS[0], target, "node_linear", 1e-6)?;
         }
         Ok(())
     })];
+    let f32_large = |size| product(size, target(Precision::F32), "gemm_f32_large".into(), 1e-6);
+    trials.extend(LARGE.into_iter().chain(ODD).map(f32_large));
+    trials.push(trial("f32::counts", || counts(target(Precision::F32))));
     for (name, precision, most) in [("tf32", Precision::Tf32, 1e-3), ("bf16", Precision::Bf16, 1e-2)] {
         for row in cases::all().into_iter().filter(|case| ROWS.contains(&case.name)) {
             let name = format!("{name}::row::{}", row.name);
@@ -74,10 +80,18 @@ pub(crate) fn trials() -> Vec<Trial> {
             let check = move || mixes(size, target(precision), &format!("node_linear_{name}"), most);
             trials.push(trial(&format!("{name}::node_linear::{size:?}"), check));
         }
-        trials.push(trial(&format!("{name}::counts"), move || counts(precision)));
+        trials.push(trial(&format!("{name}::counts"), move || counts(target(precision))));
         trials.push(trial(&format!("{name}::not_finite"), move || not_finite(target(precision))));
     }
     trials
+}
+
+/// Products of one size with all transposes.
+fn product(size: [usize; 4], target: Target, entry: String, most: f64) -> Trial {
+    trial(&format!("{entry}::{size:?}"), move || {
+        let transposes = [[false, false], [false, true], [true, false], [true, true]];
+        transposes.iter().try_for_each(|&[a, b]| multiplies(size, [a, b, a != b], target, &entry, most))
+    })
 }
 
 fn trial(name: &str, check: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
@@ -195,10 +209,10 @@ fn near(
 }
 
 /// No bank conflicts at all, global memory only in whole sectors.
-fn counts(precision: Precision) -> Outcome {
+fn counts(target: Target) -> Outcome {
     for size in [[1, 256, 256, 256], [32, 256, 256, 32]] {
         for flags in [[0, 0], [0, 1], [1, 0], [1, 1]] {
-            let report = count(size, flags, target(precision)).map_err(|e| e.to_string())?;
+            let report = count(size, flags, target).map_err(|e| e.to_string())?;
             let total = report.total();
             if total.bank_conflicts > 0 || total.sectors != total.ideal_sectors {
                 return Err(format!("{size:?}, transposed {flags:?}: {report}"));
