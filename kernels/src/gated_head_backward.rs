@@ -101,7 +101,7 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
 fn launches(p: &Params) -> Dispatches {
     let (main, tile) = match p.gated {
         1 if p.channels <= 32 => ("gated_head_backward", 64),
-        1 if p.channels <= 64 => ("gated_head_backward_wide", 32),
+        1 if p.channels <= 64 && p.channels.is_multiple_of(4) => ("gated_head_backward_wide", 32),
         1 => ("gated_head_backward_each", 32),
         _ => ("gated_head_backward_plain", 128),
     };
