@@ -38,7 +38,10 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const KERNELS: [(&str, fn(&Device) -> Result<Task>); 4] = [
+/// Puts the operands on a device.
+type Make = fn(&Device) -> Result<Task>;
+
+const KERNELS: [(&str, Make); 4] = [
     ("gemm", |device| {
         let [a, b] = [numbers(device, &[512, 256])?, numbers(device, &[384, 256])?];
         Ok(Box::new(move || ops::matmul(&a, &b, true)))
@@ -65,7 +68,7 @@ fn numbers(device: &Device, shape: &[usize]) -> Result<Tensor> {
 }
 
 /// Thread-instructions of a task in millions.
-fn millions(task: fn(&Device) -> Result<Task>) -> Result<f64> {
+fn millions(task: Make) -> Result<f64> {
     let counting = Options { counting: Counting::Instructions, ..Options::default() };
     let device = Device::simulator(None, Target::LEAST, counting);
     task(&device)?()?;

@@ -14,6 +14,7 @@ mod records;
 mod refit;
 mod runs;
 mod settings;
+mod simulate;
 
 /// The sample that the demo carries.
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/ostia_pacific_monthly.nc");

@@ -2,10 +2,7 @@
 //!
 //! `cargo run --release -p isobath-ptx-simulator --example throughput`
 //!
-//! Measured on two cores of an AMD EPYC (Zen 4) that other programs kept busy (load 5 to 6), in million
-//! thread-instructions a second, lowest and highest of five runs: 258 and 548 without counting, 251 and 421 with
-//! instructions counted, 200 and 350 with traffic counted too. Races were looked for in all of them. One core did 350
-//! in a second of its own time, on average over the ways of counting.
+//! `benches/simulator.rs` does the same with kernels as they are.
 
 use std::fmt::Write;
 use std::time::Instant;

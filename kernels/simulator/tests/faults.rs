@@ -84,6 +84,35 @@ fn misaligned_accesses() {
     }
 }
 
+/// A whole warp is checked at once where all is well: one odd lane among 32 is found all the same.
+#[test]
+fn one_lane_that_differs_from_its_warp() {
+    let lane = |number: u32, what: &str| {
+        format!("mad.wide.u32 l, i, 4, from;\nsetp.eq.u32 p, i, {number};\n@p add.u64 l, l, {what};\n")
+    };
+    let words = |memory: &mut Memory| {
+        let x = memory.add_u32("x", &[7; 32]);
+        memory.forget(x, 80, 4);
+        [Argument::Buffer(x), Argument::Buffer(memory.add_u32("y", &[9; 32]))]
+    };
+    let found = |body: &str| {
+        let fault = fault_with(body, 32, words);
+        (fault.place.unwrap().thread[0], fault.kind)
+    };
+    assert!(matches!(found(&(lane(17, "2") + "ld.global.u32 a, [l]; // here")), (17, FaultKind::Misaligned { .. })));
+    assert!(matches!(found(&(lane(31, "4") + "st.global.u32 [l], i; // here")), (31, FaultKind::OutOfBounds { .. })));
+    let unwritten = found("mad.wide.u32 l, i, 4, from;\nld.global.u32 a, [l]; // here");
+    assert!(matches!(unwritten, (20, FaultKind::UninitialisedMemory { offset: 80, .. })), "{unwritten:?}");
+    let shared = "mov.u32 a, tile;\nmad.lo.u32 a, i, 4, a;\nst.shared.u32 [a], i;\nsetp.eq.u32 p, i, 5;\n\
+                  @p add.u32 a, a, 256;\nld.shared.u32 b, [a]; // here";
+    assert!(matches!(found(shared), (5, FaultKind::UninitialisedMemory { .. })));
+
+    // Lanes that leave no word out may read from two buffers at once, and lanes that are not active from nowhere.
+    let body = "mad.wide.u32 l, i, 4, to;\nsetp.ge.u32 p, i, 16;\n@!p mad.wide.u32 l, i, 4, from;\n\
+                ld.global.u32 a, [l];\n@!p mov.u64 l, 3;\n@p st.global.u32 [l], a;";
+    assert!(launch(body, 32, words).is_ok());
+}
+
 #[test]
 fn tensors_of_one_slab_are_apart() {
     let set = |memory: &mut Memory| {

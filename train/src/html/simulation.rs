@@ -150,7 +150,7 @@ fn listing(listing: &Listing) -> String {
          <ul class=\"legend\"><li><i class=\"swatch much\"></i>much of its column</li>\
          <li><i class=\"swatch bad\"></i>more sectors than ideal, conflicts, divergence</li></ul>\n\
          <div class=\"scroll listing-scroll\"><table class=\"listing\"><thead><tr><th scope=\"col\" class=\"number\">line</th>\
-         <th scope=\"col\" class=\"code\">PTX</th>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n</section>\n",
+         {heads}<th scope=\"col\" class=\"code\">PTX</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n</section>\n",
         escape(&report.kernel),
         escape(&report.file),
         definitions(&listing.facts()),
@@ -186,7 +186,7 @@ fn row(line: &Line, peaks: &Peaks) -> String {
         }
     };
     format!(
-        "<tr><td class=\"number\">{}</td><td class=\"code{remark}\">{}</td>{cells}</tr>\n",
+        "<tr><td class=\"number\">{}</td>{cells}<td class=\"code{remark}\">{}</td></tr>\n",
         line.number,
         escape(line.text.trim_end())
     )

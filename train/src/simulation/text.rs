@@ -84,11 +84,12 @@ impl Call {
         let requested: u64 = traffic.requested.iter().sum();
         let different: u64 = traffic.different.iter().sum();
         let pair = |[read, written]: [u64; 2]| format!("{} read, {} written", bytes(read), bytes(written));
+        let launches = match self.listings.len() {
+            1 => "one launch".to_owned(),
+            several => format!("{several} launches"),
+        };
         let mut facts = vec![
-            (
-                "thread-instructions".into(),
-                format!("{} in {} launches", number(self.instructions() as f64), self.listings.len()),
-            ),
+            ("thread-instructions".into(), format!("{} in {launches}", number(self.instructions() as f64))),
             (
                 "flops".into(),
                 format!(
