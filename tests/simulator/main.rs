@@ -18,7 +18,13 @@ fn main() {
         trials.push(trial(format!("ptx::{}", kernel.name), || well_formed(kernel)));
     }
     for case in cases::all() {
-        trials.push(trial(format!("bytes::{}", case.name), move || bytes(&case)));
+        trials.push(trial(format!("bytes::{}", case.name), move || bytes(&case, case.large, true)));
+    }
+    for case in cases::all().into_iter().filter(|case| case.name == "spatial_block_loss") {
+        // The model's batch, frames and width.
+        trials.push(trial(format!("bytes::{}_of_the_model", case.name), move || {
+            bytes(&case, &[16, 46, 96, 16, 8], false)
+        }));
     }
     for case in cases::all() {
         trials.push(trial(format!("row::{}", case.name), move || parity::row(&case, &simulator(Options::default()))));
@@ -60,6 +66,9 @@ fn well_formed(kernel: &Entry) -> Outcome {
 /// Operations a byte from which on a GPU's arithmetic is what bounds a kernel: 17 on a GTX 1050, 16 on an H200.
 const RIDGE: f64 = 16.0;
 
+/// Times the bytes of its cost that a kernel may move, in general.
+const MOST: f64 = 1.1;
+
 /// Times the bytes of its cost that a kernel may move.
 fn allowance(kernel: &str) -> f64 {
     match kernel {
@@ -67,20 +76,33 @@ fn allowance(kernel: &str) -> f64 {
         "columns" => 1.51,
         // Here both gradients are asked for; models ask for one, which is what the cost counts.
         "masked_mse_backward" => 1.26,
+        // Its cost leaves out the tensor that it adds to, where there is one.
+        "spmm" => 1.51,
         // A group that no block's registers hold is read again.
         "group_norm" => 1.51,
         "group_norm_backward" => 1.72,
         // dy is read for dx and for dW, and each block keeps a dpool of its own.
         "node_linear_backward" => 3.9,
-        _ => 1.1,
+        _ => MOST,
+    }
+}
+
+/// The same, where windows are so few that weights of nodes and their gradients weigh as much as the numbers.
+fn allowance_of_few_windows(kernel: &str) -> f64 {
+    match kernel {
+        "graph_mix" => 2.1,
+        "graph_mix_backward" => 2.7,
+        "gated_head_backward" => 1.9,
+        other => allowance(other),
     }
 }
 
 /// With caches as large as they like to be, the launches of a large problem move hardly more than their kernels' costs,
 /// where it is memory that bounds them.
-fn bytes(case: &Case) -> Outcome {
+fn bytes(case: &Case, shape: &[usize], few_windows: bool) -> Outcome {
     let device = simulator(Options::counting());
-    let problem = (case.problem)(case.large, &mut Values::new(1));
+    let allowance = if few_windows { allowance_of_few_windows } else { allowance };
+    let problem = (case.problem)(shape, &mut Values::new(1));
     checks::pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
     let Device::Simulator(simulator) = &device else { return Err("expected the simulator".into()) };
     let reports = simulator.take_reports();
