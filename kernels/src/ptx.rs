@@ -44,6 +44,14 @@ impl Target {
     /// The least that kernels run on: compute capability 6.1, all of f32.
     pub const LEAST: Self = Self { capability: 61, precision: Precision::F32 };
 
+    /// The least that multiplies matrices so.
+    pub fn least(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::LEAST,
+            Precision::Tf32 | Precision::Bf16 => Self { capability: 80, precision },
+        }
+    }
+
     /// How matrices are multiplied on it: in f32 without tensor cores that round as asked.
     pub fn factors(&self) -> Precision {
         if self.capability >= 80 { self.precision } else { Precision::F32 }

@@ -49,12 +49,15 @@ enum PrecisionName {
 }
 
 impl Machine {
-    /// Sets the threads up and opens the device.
-    pub(super) fn start(&self) -> Result<Device> {
-        if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
-            pool.map_err(|error| Error::Fault(format!("{threads} threads: {error}")))?;
-        }
+    /// Sets the threads up.
+    pub(super) fn start_threads(&self) -> Result<()> {
+        let Some(threads) = self.threads else { return Ok(()) };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global();
+        pool.map_err(|error| Error::Fault(format!("{threads} threads: {error}")))
+    }
+
+    /// Opens the device.
+    pub(super) fn open(&self) -> Result<Device> {
         if self.adapter.is_some() && self.device != DeviceName::Wgpu {
             return Err(Error::Input("--adapter: expected --device wgpu beside it".into()));
         }
@@ -70,26 +73,18 @@ impl Machine {
             }
             DeviceName::Simulator => {
                 eprintln!("computing on the PTX simulator, which is slow: it is there to check kernels");
-                Ok(self.simulator())
+                Ok(Device::simulator(self.memory_limit, Target::least(self.precision()), Options::default()))
             }
         }
     }
 
-    fn precision(&self) -> Precision {
+    /// The rounding that was asked for.
+    pub(super) fn precision(&self) -> Precision {
         match self.precision {
             None | Some(PrecisionName::F32) => Precision::F32,
             Some(PrecisionName::Tf32) => Precision::Tf32,
             Some(PrecisionName::Bf16) => Precision::Bf16,
         }
-    }
-
-    /// The least GPU that has this precision.
-    fn simulator(&self) -> Device {
-        let target = match self.precision() {
-            Precision::F32 => Target::LEAST,
-            precision => Target { capability: 80, precision },
-        };
-        Device::simulator(self.memory_limit, target, Options::default())
     }
 
     /// The GPU that the command line names, or else the environment.

@@ -82,22 +82,23 @@ fn without_panic(work: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 fn obey(line: &CommandLine) -> Result<()> {
-    let device = line.machine.start()?;
+    line.machine.start_threads()?;
+    let device = || line.machine.open();
     interrupt::listen();
     match &line.command {
-        Command::Demo(demo) => demo.run(&device),
-        Command::Stimp(stimp) => stimp.run(&device),
-        Command::Train(train) => train.run(&device),
-        Command::Impute(impute) => impute.run(&device),
+        Command::Demo(demo) => demo.run(&device()?),
+        Command::Stimp(stimp) => stimp.run(&device()?),
+        Command::Train(train) => train.run(&device()?),
+        Command::Impute(impute) => impute.run(&device()?),
         Command::Hide(hide) => hide.run(),
-        Command::Evaluate(evaluate) => evaluate.run(&device),
-        Command::Forecast(forecast) => forecast.run(&device),
-        Command::EvaluateForecast(evaluate) => evaluate.run(&device),
-        Command::Verify(verify) => verify.run(&device),
+        Command::Evaluate(evaluate) => evaluate.run(&device()?),
+        Command::Forecast(forecast) => forecast.run(&device()?),
+        Command::EvaluateForecast(evaluate) => evaluate.run(&device()?),
+        Command::Verify(verify) => verify.run(&device()?),
         Command::Kernels(kernels) => kernels.run(),
-        Command::Simulate(simulate) => simulate.run(),
-        Command::Profile(profile) => profile.run(&device),
-        Command::Doctor(doctor) => doctor.run(&device),
+        Command::Simulate(simulate) => simulate.run(line.machine.precision()),
+        Command::Profile(profile) => profile.run(&device()?),
+        Command::Doctor(doctor) => doctor.run(&device()?),
     }
 }
 

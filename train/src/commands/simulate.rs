@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use isobath_kernels::{Precision, Target};
 
 use crate::data::atomic;
@@ -24,29 +24,16 @@ pub(super) struct Simulate {
     /// Write a page with the listing and the roofs: one HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Compute capability of the GPU that chooses among entry points, 61 for 6.1
-    #[arg(long, value_name = "NN", default_value_t = 61, value_parser = clap::value_parser!(u32).range(61..))]
-    capability: u32,
-    /// How exactly that GPU multiplies matrices
-    #[arg(long, value_enum, default_value = "f32")]
-    precision: Factors,
+    /// Compute capability of the GPU that chooses among entry points, 61 for 6.1 [default: the least for the --precision]
+    #[arg(long, value_name = "NN", value_parser = clap::value_parser!(u32).range(61..))]
+    capability: Option<u32>,
     /// Take the minutes or hours that a large shape needs
     #[arg(long)]
     patient: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Factors {
-    /// 24 bits
-    F32,
-    /// 11 bits, from compute capability 80 on
-    Tf32,
-    /// 8 bits, from compute capability 80 on
-    Bf16,
-}
-
 impl Simulate {
-    pub(super) fn run(&self) -> Result<()> {
+    pub(super) fn run(&self, precision: Precision) -> Result<()> {
         let task = Task::new(&self.kernel, &self.shape)?;
         if let Some(path) = &self.html {
             // Data and weights never have this ending: no slip of the keyboard puts a page in their place.
@@ -59,12 +46,15 @@ impl Simulate {
             }
             atomic::expect_replaceable(path)?;
         }
-        let precision = match self.precision {
-            Factors::F32 => Precision::F32,
-            Factors::Tf32 => Precision::Tf32,
-            Factors::Bf16 => Precision::Bf16,
-        };
-        let call = task.run(Target { capability: self.capability, precision }, self.patient)?;
+        let least = Target::least(precision);
+        let capability = self.capability.unwrap_or(least.capability);
+        if capability < least.capability {
+            return Err(Error::Input(format!(
+                "--capability {capability}: expected {} or more with this --precision",
+                least.capability
+            )));
+        }
+        let call = task.run(Target { capability, precision }, self.patient)?;
         print!("{call}");
         if let Some(path) = &self.html {
             let page = html::simulation(&call);
