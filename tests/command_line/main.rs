@@ -10,6 +10,8 @@ mod forecasts;
 #[cfg(unix)]
 mod interruption;
 mod machine;
+#[cfg(target_os = "linux")]
+mod nvidia;
 mod records;
 mod refit;
 mod runs;
