@@ -57,9 +57,10 @@ fn well_formed(kernel: &Entry) -> Outcome {
     Ok(())
 }
 
-/// Times the bytes of its cost that a kernel may move.
-fn allowance(kernel: &str) -> f64 {
+/// Times the bytes of its cost that a kernel may move in a row of the case table.
+fn allowance(kernel: &str, row: &str) -> f64 {
     match kernel {
+        _ if row == "group_norm_whole" => 1.1,
         // Numbers one by one into every second place of the result fill half of each sector.
         "columns" => 1.51,
         // Here both gradients are asked for; models ask for one, which is what the cost counts.
@@ -68,7 +69,7 @@ fn allowance(kernel: &str) -> f64 {
         "group_norm" => 1.51,
         "group_norm_backward" => 1.72,
         // dy is read for dx and for dW, and each block keeps a dpool of its own.
-        "node_linear_backward" => 3.9,
+        "node_linear_backward" => 2.4,
         _ => 1.1,
     }
 }
@@ -84,7 +85,7 @@ fn bytes(case: &Case) -> Outcome {
         let file = |report: &Report| report.file.rsplit('/').next()?.split('.').next().map(|name| name == kernel);
         let sectors = |r: &Report| r.distinct_sectors_read + r.distinct_sectors_written;
         let moved = 32 * reports.iter().filter(|r| file(r) == Some(true)).map(sectors).sum::<u64>();
-        if moved == 0 || moved as f64 > allowance(kernel) * cost.bytes as f64 {
+        if moved == 0 || moved as f64 > allowance(kernel, case.name) * cost.bytes as f64 {
             let ratio = moved as f64 / cost.bytes as f64;
             return Err(format!("{kernel} moves {moved} bytes, {ratio:.3} times its cost of {}", cost.bytes));
         }
