@@ -42,6 +42,7 @@ pub static GEMM: Kernel<Params> = Kernel {
     ptx: Ptx {
         files: &[
             ("gemm.ptx", include_str!("../ptx/gemm.ptx")),
+            ("gemm.sum.ptx", include_str!("../ptx/gemm.sum.ptx")),
             ("gemm.sm_80.f32_large.ptx", include_str!("../ptx/gemm.sm_80.f32_large.ptx")),
             ("gemm.sm_80.tf32.ptx", include_str!("../ptx/gemm.sm_80.tf32.ptx")),
             ("gemm.sm_80.tf32_large.ptx", include_str!("../ptx/gemm.sm_80.tf32_large.ptx")),

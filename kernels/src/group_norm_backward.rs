@@ -33,7 +33,10 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
         dispatches,
     },
     ptx: Ptx {
-        files: &[("group_norm_backward.ptx", include_str!("../ptx/group_norm_backward.ptx"))],
+        files: &[
+            ("group_norm_backward.ptx", include_str!("../ptx/group_norm_backward.ptx")),
+            ("group_norm_backward.whole.ptx", include_str!("../ptx/group_norm_backward.whole.ptx")),
+        ],
         dispatches: |p, _| launches(p),
     },
     cost: |p| {
@@ -42,22 +45,32 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
     },
 };
 
-/// Sums of channels over parts of the nodes, about 16384 numbers each; their sums over groups and over samples; dx.
+/// Fours of a group for which a block is worth its while, and that its registers hold twice.
+const WHOLE: std::ops::RangeInclusive<u32> = 256..=5120;
+
+/// A block for a whole group; else sums of channels over parts of the nodes, about 16384 numbers each, their sums over
+/// groups, and dx. Sums over samples.
 fn launches(p: &Params) -> Dispatches {
     let (groups, len) = (p.batch * p.groups, p.batch * p.nodes * p.channels);
+    let (width, columns) = (p.channels / p.groups.max(1), (2 * p.channels).div_ceil(8));
+    let aligned = width.is_multiple_of(4) && (width / 4).is_power_of_two() && width <= 2048;
+    if aligned && WHOLE.contains(&(p.nodes * (width / 4))) {
+        return Dispatches::with_scratch(1, (2 * p.batch * p.channels) as usize)
+            .then("group_norm_backward_whole", groups)
+            .then("group_norm_backward_columns", columns);
+    }
     let parts = (p.nodes * p.channels).div_ceil(16384).max(1);
     let sums = (2 * p.batch * p.channels) as usize;
     // Sums of every part and sample, then two of every group.
     let scratch = Dispatches::with_scratch(parts, sums + (2 * groups as usize).div_ceil(parts as usize));
-    let fours = (p.channels / p.groups.max(1)).is_multiple_of(4);
-    let (first, last) = match fours {
+    let (first, last) = match width.is_multiple_of(4) {
         true => (("group_norm_backward_parts", p.channels / 4), ("group_norm_backward", len / 4)),
         false => (("group_norm_backward_parts_each", p.channels), ("group_norm_backward_each", len)),
     };
     scratch
         .then(first.0, p.batch * parts * first.1.div_ceil(256))
         .then("group_norm_backward_groups", groups.div_ceil(8))
-        .then("group_norm_backward_columns", (2 * p.channels).div_ceil(8))
+        .then("group_norm_backward_columns", columns)
         .then(last.0, last.1.div_ceil(256))
 }
 

@@ -35,6 +35,7 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
     ptx: Ptx {
         files: &[
             ("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx")),
+            ("node_linear_backward.sum.ptx", include_str!("../ptx/node_linear_backward.sum.ptx")),
             ("node_linear_backward.sm_80.tf32.ptx", include_str!("../ptx/node_linear_backward.sm_80.tf32.ptx")),
             ("node_linear_backward.sm_80.bf16.ptx", include_str!("../ptx/node_linear_backward.sm_80.bf16.ptx")),
         ],
@@ -55,13 +56,24 @@ fn launches(p: &Params, target: &Target) -> Dispatches {
     };
     let (rows, columns) = (p.channels.div_ceil(SIDE), p.out.div_ceil(SIDE));
     let tiles = rows * columns;
-    let parts = (512 / tiles.max(1)).clamp(1, p.nodes.max(1));
+    let parts = p.nodes.div_ceil(p.run(tiles)).max(1);
     // dpool of every part by tiles, then de of every tile by warps.
     let (tile, e) = ((p.prototypes * SIDE * SIDE) as usize, (4 * p.nodes * p.prototypes) as usize);
     Dispatches::with_scratch(parts, tiles as usize * (tile + e.div_ceil(parts as usize)))
         .then(inputs, p.nodes * rows)
         .then(weights, parts * tiles)
         .then("node_linear_backward_sum", (p.prototypes * (p.channels * p.out + p.nodes)).div_ceil(256))
+}
+
+impl Params {
+    /// Nodes of a block: as many as leave no more than 512 blocks; then, as long as 128 remain, as many as it takes to
+    /// read more of x and dy than of dpool, which is written, read for the next node and read for the sum.
+    fn run(&self, tiles: u32) -> u32 {
+        let least = |blocks: u32| self.nodes.div_ceil((blocks / tiles.max(1)).max(1)).max(1);
+        let (rows, columns) = (self.channels.min(SIDE), self.out.min(SIDE));
+        let enough = (3 * self.prototypes * rows * columns).div_ceil((self.batch * (rows + columns)).max(1));
+        enough.clamp(least(512), least(128))
+    }
 }
 
 /// Ranges of nodes enough for a whole GPU, with partial gradients of at most 64 MiB.

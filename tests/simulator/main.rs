@@ -18,12 +18,13 @@ fn main() {
         trials.push(trial(format!("ptx::{}", kernel.name), || well_formed(kernel)));
     }
     for case in cases::all() {
-        trials.push(trial(format!("bytes::{}", case.name), move || bytes(&case, case.large, true)));
+        let (name, tight) = (format!("bytes::{}", case.name), case.name == "group_norm_whole");
+        trials.push(trial(name, move || bytes(&case, case.large, tight)));
     }
     for case in cases::all().into_iter().filter(|case| case.name == "spatial_block_loss") {
         // The model's batch, frames and width.
         trials.push(trial(format!("bytes::{}_of_the_model", case.name), move || {
-            bytes(&case, &[16, 46, 96, 16, 8], false)
+            bytes(&case, &[16, 46, 96, 16, 8], true)
         }));
     }
     for case in cases::all() {
@@ -69,39 +70,33 @@ const RIDGE: f64 = 16.0;
 /// Times the bytes of its cost that a kernel may move, in general.
 const MOST: f64 = 1.1;
 
-/// Times the bytes of its cost that a kernel may move.
-fn allowance(kernel: &str) -> f64 {
-    match kernel {
-        // Numbers one by one into every second place of the result fill half of each sector.
-        "columns" => 1.51,
-        // Here both gradients are asked for; models ask for one, which is what the cost counts.
-        "masked_mse_backward" => 1.26,
+/// Times the bytes of its cost that a kernel may move; `tight` where a problem is one that it was written for.
+fn allowance(kernel: &str, tight: bool) -> f64 {
+    match (kernel, tight) {
         // Its cost leaves out the tensor that it adds to, where there is one.
-        "spmm" => 1.51,
+        ("spmm", _) => 1.51,
+        (_, true) => MOST,
+        // Numbers one by one into every second place of the result fill half of each sector.
+        ("columns", _) => 1.51,
+        // Here both gradients are asked for; models ask for one, which is what the cost counts.
+        ("masked_mse_backward", _) => 1.26,
         // A group that no block's registers hold is read again.
-        "group_norm" => 1.51,
-        "group_norm_backward" => 1.72,
+        ("group_norm", _) => 1.51,
+        ("group_norm_backward", _) => 1.72,
         // dy is read for dx and for dW, and each block keeps a dpool of its own.
-        "node_linear_backward" => 3.9,
+        ("node_linear_backward", _) => 2.4,
+        // Few windows: weights of nodes and their gradients weigh as much as the numbers.
+        ("graph_mix", _) => 2.1,
+        ("graph_mix_backward", _) => 2.7,
+        ("gated_head_backward", _) => 1.9,
         _ => MOST,
-    }
-}
-
-/// The same, where windows are so few that weights of nodes and their gradients weigh as much as the numbers.
-fn allowance_of_few_windows(kernel: &str) -> f64 {
-    match kernel {
-        "graph_mix" => 2.1,
-        "graph_mix_backward" => 2.7,
-        "gated_head_backward" => 1.9,
-        other => allowance(other),
     }
 }
 
 /// With caches as large as they like to be, the launches of a large problem move hardly more than their kernels' costs,
 /// where it is memory that bounds them.
-fn bytes(case: &Case, shape: &[usize], few_windows: bool) -> Outcome {
+fn bytes(case: &Case, shape: &[usize], tight: bool) -> Outcome {
     let device = simulator(Options::counting());
-    let allowance = if few_windows { allowance_of_few_windows } else { allowance };
     let problem = (case.problem)(shape, &mut Values::new(1));
     checks::pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
     let Device::Simulator(simulator) = &device else { return Err("expected the simulator".into()) };
@@ -112,7 +107,7 @@ fn bytes(case: &Case, shape: &[usize], few_windows: bool) -> Outcome {
         let sectors = |r: &Report| r.distinct_sectors_read + r.distinct_sectors_written;
         let moved = 32 * reports.iter().filter(|r| file(r) == Some(true)).map(sectors).sum::<u64>();
         let [ratio, intensity] = [moved, cost.flops].map(|of| of as f64 / cost.bytes as f64);
-        if moved == 0 || intensity < RIDGE && ratio > allowance(kernel) {
+        if moved == 0 || intensity < RIDGE && ratio > allowance(kernel, tight) {
             wrong.push(format!(
                 "{kernel} moves {moved} bytes, {ratio:.3} times its cost, at {intensity:.1} flops a byte"
             ));

@@ -84,6 +84,23 @@ pub(super) fn rows() -> Vec<Case> {
             },
         },
         Case {
+            // Groups that a block of an NVIDIA GPU holds in its registers.
+            name: "group_norm_whole",
+            axes: &[("batch", 3), ("nodes", 40), ("groups", 3), ("group", 8)],
+            large: &[3, 1201, 4, 8],
+            problem: |s, values| {
+                let (groups, channels) = (s[2], s[2] * s[3]);
+                Problem {
+                    inputs: vec![
+                        values.variable(&[s[0], s[1], channels]),
+                        values.variable(&[channels]),
+                        values.variable(&[channels]),
+                    ],
+                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
+                }
+            },
+        },
+        Case {
             name: "softmax",
             axes: &[("rows", 40), ("columns", 70)],
             large: &[701, 100],
