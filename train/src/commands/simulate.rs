@@ -55,10 +55,12 @@ impl Simulate {
             )));
         }
         let call = task.run(Target { capability, precision }, self.patient)?;
-        print!("{call}");
         if let Some(path) = &self.html {
             let page = html::simulation(&call);
             atomic::write(path, |file| file.write_all(page.as_bytes()))?;
+        }
+        print!("{call}");
+        if let Some(path) = &self.html {
             println!("\nwrote {}", path.display());
         }
         Ok(())

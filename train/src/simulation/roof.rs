@@ -1,6 +1,7 @@
 //! Two GPUs and what a launch can reach on them at best.
 
-use isobath_ptx_simulator::{Multiprocessor, Report};
+use isobath_kernels::resources;
+use isobath_ptx_simulator::{Multiprocessor, Occupancy, Report};
 
 /// A GPU's roofs.
 pub struct Gpu {
@@ -55,9 +56,21 @@ impl Gpu {
         self.flops / self.bandwidth
     }
 
+    /// Registers of a thread, as ptxas counts them for this GPU, or else as the simulator estimates them.
+    pub fn registers(&self, report: &Report) -> u32 {
+        let known = resources(&report.kernel).into_iter().flat_map(|found| found.registers.into_iter().flatten());
+        let own = known.filter(|(capability, _)| *capability == self.multiprocessor.capability);
+        own.map(|(_, count)| count).next().unwrap_or(report.registers)
+    }
+
+    /// How many blocks of a launch a multiprocessor holds.
+    pub fn occupancy(&self, report: &Report) -> Occupancy {
+        Occupancy::new(&self.multiprocessor, report.threads, self.registers(report), report.shared_bytes)
+    }
+
     /// How often the blocks of a launch fill the whole GPU.
     pub fn waves(&self, report: &Report) -> f64 {
-        let at_once = report.occupancy(&self.multiprocessor).blocks * self.multiprocessors;
+        let at_once = self.occupancy(report).blocks * self.multiprocessors;
         report.blocks as f64 / f64::from(at_once)
     }
 }

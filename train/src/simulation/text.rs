@@ -171,10 +171,9 @@ impl Listing {
                 ),
             ),
             ("divergent branches".into(), number(total.divergent as f64)),
-            ("registers".into(), format!("{} a thread, estimated", r.registers)),
         ];
         for gpu in &GPUS {
-            let occupancy = r.occupancy(&gpu.multiprocessor);
+            let occupancy = gpu.occupancy(r);
             let limit = match occupancy.limit {
                 Limit::Warps => "warps",
                 Limit::Blocks => "blocks",
@@ -184,11 +183,12 @@ impl Listing {
             facts.push((
                 format!("occupancy of {}", gpu.name),
                 format!(
-                    "{:.0} %: {} blocks on each of {} multiprocessors, limited by {limit}; {:.2} waves",
+                    "{:.0} %: {} blocks on each of {} multiprocessors, limited by {limit}; {:.2} waves; {} registers a thread",
                     100.0 * occupancy.fraction(),
                     occupancy.blocks,
                     gpu.multiprocessors,
-                    gpu.waves(r)
+                    gpu.waves(r),
+                    gpu.registers(r)
                 ),
             ));
         }
