@@ -105,7 +105,7 @@ pub(crate) fn blocks(p: &Params) -> Dispatches {
             .then("temporal_block_window", windows.div_ceil(side_by_side));
     }
     // As many parts as keep a large GPU busy, while their matrices stay in its cache.
-    let matrices = 32 * fours.w * fours.c * side_by_side;
+    let matrices = 16 * fours.w * fours.c * side_by_side;
     let parts = ((1 << 22) / matrices).clamp(256, 2048).min(windows.div_ceil(side_by_side));
     Dispatches::with_scratch(parts, (matrices + packed.div_ceil(parts).next_multiple_of(4)) as usize)
         .then("temporal_block_pack", packed.div_ceil(256))
