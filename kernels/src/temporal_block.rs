@@ -86,6 +86,7 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
     ptx: Ptx {
         files: &[
             ("temporal_block.ptx", include_str!("../ptx/temporal_block.ptx")),
+            ("temporal_block.window.ptx", include_str!("../ptx/temporal_block.window.ptx")),
             ("temporal_block.weights.ptx", include_str!("../ptx/temporal_block.weights.ptx")),
         ],
         dispatches: |p, _| launches::blocks(p),

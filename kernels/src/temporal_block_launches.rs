@@ -77,6 +77,16 @@ impl Tiling {
 /// Fours of features that a block keeps a number for.
 const WIDEST: u32 = 96;
 
+/// Windows that a block of 96 threads holds whole, where it does: see `kernels/ptx/temporal_block.window.ptx`.
+fn whole_windows(p: &Params) -> Option<u32> {
+    let Fours { c, w, .. } = Fours::of(p);
+    let (columns, quads) = (c.max(w).next_power_of_two(), p.frames.div_ceil(4));
+    let windows = (96 / (quads * columns)).min(64 / (w * c));
+    // Lanes of a warp add up whole fours of channels, and of a head's features a power of two.
+    let in_step = p.channels.is_multiple_of(4) && (w / p.heads).is_power_of_two() && columns <= 8;
+    (in_step && 2 * windows * quads * columns > 96).then_some(windows)
+}
+
 /// The launches of `temporal_block` in PTX.
 pub(crate) fn blocks(p: &Params) -> Dispatches {
     let windows = p.batch * p.nodes;
@@ -89,8 +99,13 @@ pub(crate) fn blocks(p: &Params) -> Dispatches {
         Err(what) => return Dispatches::refused(what),
     };
     let packed = fours.packed(p).iter().sum::<u32>();
+    if let Some(side_by_side) = whole_windows(p) {
+        return Dispatches::with_scratch(1, packed as usize)
+            .then("temporal_block_pack", packed.div_ceil(256))
+            .then("temporal_block_window", windows.div_ceil(side_by_side));
+    }
     // As many parts as keep a large GPU busy, while their matrices stay in its cache.
-    let matrices = 32 * fours.w * fours.c * side_by_side;
+    let matrices = 16 * fours.w * fours.c * side_by_side;
     let parts = ((1 << 22) / matrices).clamp(256, 2048).min(windows.div_ceil(side_by_side));
     Dispatches::with_scratch(parts, (matrices + packed.div_ceil(parts).next_multiple_of(4)) as usize)
         .then("temporal_block_pack", packed.div_ceil(256))
