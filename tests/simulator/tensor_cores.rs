@@ -4,7 +4,7 @@ use isobath_engine::device::Bind::{Absent, In, Out};
 use isobath_engine::{DType, Device, Tensor};
 use isobath_kernels::node_linear_backward::NODE_LINEAR_BACKWARD;
 use isobath_kernels::{Precision, Target, gemm, node_linear};
-use isobath_ptx_simulator::{Options, Report};
+use isobath_ptx_simulator::{Class, Options, Report, Row};
 use isobath_tests::checks::Outcome;
 use isobath_tests::{Values, cases, parity};
 use libtest_mimic::{Failed, Trial};
@@ -59,6 +59,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let f32_large = |size| product(size, target(Precision::F32), "gemm_f32_large".into(), 1e-6);
     trials.extend(LARGE.into_iter().chain(ODD).map(f32_large));
     trials.push(trial("f32::counts", || counts(target(Precision::F32))));
+    trials.push(trial("f32::inner_loop", inner_loop));
     for (name, precision, most) in [("tf32", Precision::Tf32, 1e-3), ("bf16", Precision::Bf16, 1e-2)] {
         for row in cases::all().into_iter().filter(|case| ROWS.contains(&case.name)) {
             let name = format!("{name}::row::{}", row.name);
@@ -217,6 +218,22 @@ fn counts(target: Target) -> Outcome {
             if total.bank_conflicts > 0 || total.sectors != total.ideal_sectors {
                 return Err(format!("{size:?}, transposed {flags:?}: {report}"));
             }
+        }
+    }
+    Ok(())
+}
+
+/// On the least GPU, 88 of 100 instructions of gemm's inner loop are multiply-adds, and shared memory has no conflicts.
+fn inner_loop() -> Outcome {
+    for flags in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+        let report = count([1, 256, 256, 256], flags, Target::LEAST).map_err(|e| e.to_string())?;
+        let most = report.rows.iter().map(|row| row.counts.warps).max().unwrap_or_default();
+        let inner: Vec<_> = report.rows.iter().filter(|row| 2 * row.counts.warps > most).collect();
+        let warps = |rows: &mut dyn Iterator<Item = &&Row>| rows.map(|row| row.counts.warps).sum::<u64>() as f64;
+        let fma = warps(&mut inner.iter().filter(|row| row.class == Class::Fma)) / warps(&mut inner.iter());
+        let conflicts: u64 = inner.iter().map(|row| row.counts.bank_conflicts).sum();
+        if report.kernel != "gemm" || fma < 0.88 || conflicts > 0 {
+            return Err(format!("transposed {flags:?}: {:.1} % FMA, {conflicts} conflicts in {report}", 100.0 * fma));
         }
     }
     Ok(())
