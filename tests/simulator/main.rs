@@ -69,6 +69,10 @@ fn allowance(kernel: &str) -> f64 {
         "group_norm_backward" => 1.72,
         // dy is read for dx and for dW, and each block keeps a dpool of its own.
         "node_linear_backward" => 3.9,
+        // The context of a window that no block's shared memory holds goes through scratch memory.
+        "temporal_block" => 2.5,
+        // So does what entry points leave to each other of a window, and parts of few windows keep all weights' sums.
+        "temporal_block_backward" => 53.0,
         _ => 1.1,
     }
 }
