@@ -10,6 +10,7 @@ mod stand_in;
 mod training;
 
 use isobath_engine::Device;
+use isobath_engine::device::cuda;
 use isobath_kernels::Precision;
 use isobath_tests::checks::Outcome;
 use isobath_tests::{cases, launches, parity};
@@ -33,30 +34,31 @@ fn main() -> ExitCode {
 
 fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
+    let absent = (!stand_in::is_here()).then(cuda::offers).and_then(Result::err).map(|error| error.to_string());
     for case in cases::all() {
         let name = format!("row::{}", case.name);
-        trials.push(on_gpu(name, None, move |device| parity::row(&case, device)));
+        trials.push(on_gpu(name, absent.clone(), move |device| parity::row(&case, device)));
     }
     for launch in launches::all() {
         let name = format!("launch::{}", launch.kernel);
-        trials.push(on_gpu(name, None, move |device| parity::launch(&launch, device)));
+        trials.push(on_gpu(name, absent.clone(), move |device| parity::launch(&launch, device)));
     }
-    let mut add = |name: &str, obstacle: Option<String>, check: fn(&Device) -> Outcome| {
-        trials.push(on_gpu(name.into(), obstacle, check));
+    let mut add = |name: &str, check: fn(&Device) -> Outcome| {
+        trials.push(on_gpu(name.into(), absent.clone(), check));
     };
-    add("training::exclusive_or", None, |_| training::exclusive_or());
-    add("training::stddm", None, |_| training::stddm());
-    add("training::forecaster", None, |_| training::forecaster());
-    add("device::copies", None, device::copies);
-    add("device::errors", None, device::errors);
-    add("device::budget", None, |_| device::budget());
-    add("device::clocks", None, |_| device::clocks());
-    add("device::graphs", None, |_| device::graphs());
-    add("device::changing_graphs", None, |_| device::changing_graphs());
-    add("lost::given_up", None, |_| device::given_up());
-    let real = || (!stand_in::is_here()).then(|| "needs the stand-in driver".into());
+    add("training::exclusive_or", |_| training::exclusive_or());
+    add("training::stddm", |_| training::stddm());
+    add("training::forecaster", |_| training::forecaster());
+    add("device::copies", device::copies);
+    add("device::errors", device::errors);
+    add("device::budget", |_| device::budget());
+    add("device::clocks", |_| device::clocks());
+    add("device::graphs", |_| device::graphs());
+    add("device::changing_graphs", |_| device::changing_graphs());
+    add("lost::given_up", |_| device::given_up());
     for (name, check) in faults::all() {
-        add(&format!("fault::{name}"), real(), check);
+        let obstacle = (!stand_in::is_here()).then(|| "needs the stand-in driver".into());
+        trials.push(on_gpu(format!("fault::{name}"), obstacle, check));
     }
     trials
 }
