@@ -32,13 +32,18 @@ fn a_step_is_profiled_with_the_clock_of_the_gpu() {
 }
 
 #[test]
-fn a_training_says_which_kernel_lost_the_gpu_and_which_checkpoint_is_left() {
+fn a_training_says_which_kernel_lost_the_gpu_and_what_is_left() {
     let place = workplace();
     let line = "train stddm --data sst.nc --config small.toml --device cuda -o run";
     let output = on_stand_in(place.path(), line, "memory:1000000");
     expect_sentence(line, &output, 2, &["out of memory", "1000000 bytes", "make the batch smaller"]);
-    let output = on_stand_in(place.path(), line, "fault:masked_mse");
-    expect_sentence(line, &output, 3, &["cuda was lost: kernel masked_mse", "blocks of 256x1x1 threads", "checkpoint"]);
+    let output = on_stand_in(place.path(), line, "fault:adam");
+    expect_sentence(
+        line,
+        &output,
+        3,
+        &["cuda was lost: kernel adam", "blocks of 256x1x1 threads", "no weights were written yet"],
+    );
     let output = on_stand_in(place.path(), line, "old-driver");
     expect_sentence(line, &output, 2, &["the driver is too old", "11.4", "--device cpu"]);
 }
