@@ -216,11 +216,14 @@ const WALKS: u32 = 512;
 /// The launches of `temporal_block_backward` in PTX where blocks hold whole windows, and the sums of their part in
 /// registers: see `kernels/ptx/temporal_block_backward.attention.ptx`.
 fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
+    if p.batch * p.nodes * p.frames * p.channels == 0 {
+        return None;
+    }
     let in_block = whole_windows(p)?;
     let Fours { c, w, hidden } = Fours::of(p);
     let columns = c.max(w).next_power_of_two();
     let fits = (1..=4 * columns).contains(&hidden) && p.heads * c * c <= 128 && p.inputs <= 8;
-    if !fits || !(1..=WALKS).contains(&p.batch) || p.nodes == 0 {
+    if !fits || p.batch > WALKS {
         return None;
     }
     let side_by_side = (128 / (p.frames.div_ceil(3) * columns)).min(64 / (w * c));
