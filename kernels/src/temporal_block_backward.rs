@@ -78,6 +78,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
             ("temporal_block_backward.attended.ptx", include_str!("../ptx/temporal_block_backward.attended.ptx")),
             ("temporal_block_backward.feed.ptx", include_str!("../ptx/temporal_block_backward.feed.ptx")),
             ("temporal_block_backward.attention.ptx", include_str!("../ptx/temporal_block_backward.attention.ptx")),
+            ("temporal_block_backward.projection.ptx", include_str!("../ptx/temporal_block_backward.projection.ptx")),
             ("temporal_block_backward.parts.ptx", include_str!("../ptx/temporal_block_backward.parts.ptx")),
             ("temporal_block_backward.weights.ptx", include_str!("../ptx/temporal_block_backward.weights.ptx")),
             ("temporal_block_backward.sums.ptx", include_str!("../ptx/temporal_block_backward.sums.ptx")),

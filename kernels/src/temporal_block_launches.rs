@@ -242,6 +242,7 @@ fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
         .then("temporal_block_backward_window_attended", windows.div_ceil(in_block))
         .then("temporal_block_backward_window_feed", parts)
         .then("temporal_block_backward_window_attention", parts)
+        .then("temporal_block_backward_window_inputs", parts)
         .then("temporal_block_backward_window_sum", groups(layout.sums))
         .then("temporal_block_backward_window_shift", groups(p.batch * p.frames * c));
     Some(finished(dispatches, p))
