@@ -222,7 +222,7 @@ fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
     let in_block = whole_windows(p)?;
     let Fours { c, w, hidden } = Fours::of(p);
     let columns = c.max(w).next_power_of_two();
-    let fits = (1..=4 * columns).contains(&hidden) && p.heads * c * c <= 128 && p.inputs <= 8;
+    let fits = (1..=4 * columns).contains(&hidden) && p.heads * c * c <= 128 && (1..=8).contains(&p.inputs);
     if !fits || p.batch > WALKS {
         return None;
     }
