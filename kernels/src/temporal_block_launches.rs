@@ -210,13 +210,13 @@ pub(crate) fn workgroups_backward(p: &Params) -> Dispatches {
         .then("temporal_block_backward_norm2", groups(p.channels * p.inputs.max(1)))
 }
 
-/// The most parts of a backward whose blocks hold whole windows.
-const WALKS: u32 = 512;
+/// The most parts of a backward whose blocks hold whole windows: three on each multiprocessor of a large GPU.
+const WALKS: u32 = 384;
 
 /// The launches of `temporal_block_backward` in PTX where blocks hold whole windows, and the sums of their part in
 /// registers: see `kernels/ptx/temporal_block_backward.attention.ptx`.
 fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
-    if p.batch * p.nodes * p.frames * p.channels == 0 {
+    if [p.batch, p.nodes, p.frames, p.channels].contains(&0) {
         return None;
     }
     let in_block = whole_windows(p)?;
