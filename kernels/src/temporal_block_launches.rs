@@ -210,12 +210,62 @@ pub(crate) fn workgroups_backward(p: &Params) -> Dispatches {
         .then("temporal_block_backward_norm2", groups(p.channels * p.inputs.max(1)))
 }
 
+/// The most parts of a backward whose blocks hold whole windows: three on each multiprocessor of a large GPU.
+const WALKS: u32 = 384;
+
+/// The launches of `temporal_block_backward` in PTX where blocks hold whole windows, and the sums of their part in
+/// registers: see `kernels/ptx/temporal_block_backward.attention.ptx`.
+fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
+    if [p.batch, p.nodes, p.frames, p.channels].contains(&0) {
+        return None;
+    }
+    let in_block = whole_windows(p)?;
+    let Fours { c, w, hidden } = Fours::of(p);
+    let columns = c.max(w).next_power_of_two();
+    let fits = (1..=4 * columns).contains(&hidden) && p.heads * c * c <= 128 && (1..=8).contains(&p.inputs);
+    if !fits || p.batch > WALKS {
+        return None;
+    }
+    let side_by_side = (128 / (p.frames.div_ceil(3) * columns)).min(64 / (w * c));
+    let walks = p.nodes.div_ceil(side_by_side);
+    // A part's sums weigh as much as some eight windows.
+    let parts = p.batch * (WALKS / p.batch).min(walks.div_ceil(4));
+    let windows = p.batch * p.nodes;
+    let layout = Layout::of(p);
+    let packed = layout.qk + layout.value_out + layout.feed_forward + layout.turned;
+    let fixed = packed + layout.sums + (4 * c + 1) * c;
+    let tokens = (windows as usize + parts as usize) * (p.frames * c) as usize;
+    let fours = fixed as usize + tokens + (parts * layout.sums) as usize;
+    let dispatches = Dispatches::with_scratch(parts, 4 * fours.div_ceil(parts as usize))
+        .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
+        .then("temporal_block_backward_turn", groups(4 * layout.turned))
+        .then("temporal_block_backward_window_attended", windows.div_ceil(in_block))
+        .then("temporal_block_backward_window_feed", parts)
+        .then("temporal_block_backward_window_attention", parts)
+        .then("temporal_block_backward_window_inputs", parts)
+        .then("temporal_block_backward_window_sum", groups(layout.sums))
+        .then("temporal_block_backward_window_shift", groups(p.batch * p.frames * c));
+    Some(finished(dispatches, p))
+}
+
+/// The launches from the sums of all parts to the gradients.
+fn finished(dispatches: Dispatches, p: &Params) -> Dispatches {
+    let [c, f, hidden] = [p.channels, p.inputs, p.hidden];
+    dispatches
+        .then("temporal_block_backward_value_sums", groups(c * (c + 1)))
+        .then("temporal_block_backward_attention", groups(c * c))
+        .then("temporal_block_backward_feed_forward", groups(c * (hidden.max(f) + 1)))
+}
+
 /// Groups of windows of which a part keeps what one entry point leaves to the next.
 const KEPT: u32 = 4;
 
 /// The launches of `temporal_block_backward` in PTX.
 pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
     let Fours { c, w, .. } = Fours::of(p);
+    if let Some(dispatches) = whole_windows_backward(p) {
+        return dispatches;
+    }
     let tiling = match Tiling::of(p, 96, 108) {
         Ok(tiling) => tiling,
         Err(what) => return Dispatches::refused(what),
@@ -224,7 +274,6 @@ pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
     let window = 24 * w * c + 3 * w + 8 * tiling.quads * tiling.turns * w;
     let mut dispatches = layout.scratch(p, 1 << 24, KEPT * tiling.windows * window, tiling.windows);
     let parts = dispatches.parts;
-    let [c, f, hidden] = [p.channels, p.inputs, p.hidden];
     dispatches = dispatches
         .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
         .then("temporal_block_backward_turn", groups(4 * layout.turned));
@@ -240,10 +289,8 @@ pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
             .then("temporal_block_backward_values", blocks)
             .then("temporal_block_backward_inputs", blocks);
     }
-    dispatches
+    dispatches = dispatches
         .then("temporal_block_backward_sum", groups(layout.sums))
-        .then("temporal_block_backward_shift", groups(p.batch * p.frames * c))
-        .then("temporal_block_backward_value_sums", groups(c * (c + 1)))
-        .then("temporal_block_backward_attention", groups(c * c))
-        .then("temporal_block_backward_feed_forward", groups(c * (hidden.max(f) + 1)))
+        .then("temporal_block_backward_shift", groups(p.batch * p.frames * p.channels));
+    finished(dispatches, p)
 }
