@@ -99,6 +99,16 @@ pub enum FaultKind {
         /// Whether the other warp wrote.
         other_write: bool,
     },
+    /// Two lanes of a warp access the same bytes of shared memory in two instructions, one of which writes, and no barrier
+    /// is between, `bar.warp.sync` at least.
+    WarpRace {
+        /// The byte of shared memory.
+        offset: u32,
+        /// Whether this access is a write.
+        write: bool,
+        /// Whether the other lane wrote.
+        other_write: bool,
+    },
     /// An access to shared memory that an asynchronous copy is still filling.
     CopyInFlight {
         /// The byte of shared memory.
@@ -166,6 +176,14 @@ impl fmt::Display for FaultKind {
                 write!(
                     f,
                     "race: {this} of shared byte {offset} after a {other} by warp {other_warp}, no barrier between"
+                )
+            }
+            Self::WarpRace { offset, write, other_write } => {
+                let name = |write: bool| if write { "write" } else { "read" };
+                let (this, other) = (name(*write), name(*other_write));
+                write!(
+                    f,
+                    "race: {this} of shared byte {offset} after a {other} by another lane, no bar.warp.sync between"
                 )
             }
             Self::CopyInFlight { offset } => {

@@ -208,7 +208,8 @@ fn races_in_shared_memory() {
         )
         .is_ok()
     );
-    let body = "setp.ne.u32 p, warp, 0;\n@!p st.shared.u32 [tile], 0;\nred.shared.add.u32 [tile], 1; // here";
+    let body = "setp.ne.u32 p, warp, 0;\n@!p st.shared.u32 [tile], 0;\nbar.warp.sync -1;\n\
+                red.shared.add.u32 [tile], 1; // here";
     assert!(matches!(fault(body, 64).kind, FaultKind::Race { .. }));
     // Without the check, the race goes unseen.
     let mut memory = Memory::new();
@@ -217,6 +218,45 @@ fn races_in_shared_memory() {
     let (kernel, both) = (module.kernel("k").unwrap(), Launch::linear(1, 64));
     let unchecked = Options { check_races: false, ..Options::default() };
     assert!(kernel.launch(&both, &arguments, &mut memory, &unchecked).is_ok());
+}
+
+#[test]
+fn races_within_a_warp() {
+    // A lane reads what its neighbour wrote, or writes what the neighbour has read, or both write.
+    let neighbour = "xor.b32 b, at, 4;\n";
+    let write_read =
+        |barrier: &str| format!("{neighbour}st.shared.u32 [at], i;\n{barrier}\nld.shared.u32 a, [b]; // here");
+    let found = fault(&write_read(""), 32);
+    assert_eq!(found.place.unwrap().thread, [0, 0, 0]);
+    assert_eq!(found.kind, FaultKind::WarpRace { offset: 4, write: false, other_write: true });
+    // A shuffle orders no memory.
+    assert_eq!(fault(&write_read("shfl.sync.idx.b32 a, i, 0, 31, -1;"), 32).kind, found.kind);
+    let read_write = |barrier: &str| {
+        let read = "st.shared.u32 [at], i;\nbar.sync 0;\nld.shared.u32 a, [b];";
+        format!("{neighbour}{read}\n{barrier}\nst.shared.u32 [at], a; // here")
+    };
+    let found = fault(&read_write(""), 32);
+    assert_eq!(found.kind, FaultKind::WarpRace { offset: 0, write: true, other_write: false });
+    let write_write =
+        |barrier: &str| format!("{neighbour}st.shared.u32 [at], i;\n{barrier}\nst.shared.u32 [b], i; // here");
+    let found = fault(&write_write(""), 32);
+    assert_eq!(found.kind, FaultKind::WarpRace { offset: 4, write: true, other_write: true });
+    for barrier in ["bar.warp.sync -1;", "bar.sync 0;"] {
+        for body in [write_read(barrier), read_write(barrier), write_write(barrier)] {
+            assert!(launch(&body, 32, buffers).is_ok(), "{body}");
+        }
+    }
+    // What all lanes read belongs to none of them.
+    let all = "st.shared.u32 [at], i;\nbar.warp.sync -1;\nld.shared.u32 a, [tile];\nst.shared.u32 [at], a; // here";
+    assert!(matches!(fault(all, 32).kind, FaultKind::WarpRace { offset: 0, write: true, other_write: false }));
+    let atomic = "red.shared.add.u32 [tile], 1;\nld.shared.u32 a, [tile]; // here";
+    let zero = "st.shared.u32 [tile], 0;\nbar.warp.sync -1;";
+    let found = fault(&format!("{zero}\n{atomic}"), 32);
+    assert_eq!(found.kind, FaultKind::WarpRace { offset: 0, write: false, other_write: true });
+    // A lane keeps its own words; one instruction of many lanes writes once.
+    let own = "st.shared.u32 [at], i;\nld.shared.u32 a, [at];\nst.shared.u32 [at], a;\nld.shared.u32 a, [at];";
+    assert!(launch(own, 32, buffers).is_ok());
+    assert!(launch("st.shared.u32 [tile], 7;\nbar.warp.sync -1;\nld.shared.u32 a, [tile];", 32, buffers).is_ok());
 }
 
 #[test]

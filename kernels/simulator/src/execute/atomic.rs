@@ -30,7 +30,7 @@ impl Block<'_> {
         for lane in lanes(active) {
             let (space, address) = resolve(address.space, at[lane]);
             let update = |old| updated(op, ty, old, b[lane], c[lane]);
-            before[lane] = in_lane(lane, self.update(warp.index, space, address, ty.bytes(), update))?;
+            before[lane] = in_lane(lane, self.update([warp.index, lane], space, address, ty.bytes(), update))?;
         }
         self.count_traffic(address.space, &at, ty.bytes(), true, active);
         match d {
@@ -44,7 +44,7 @@ impl Block<'_> {
     /// Replaces the value at an address and returns the old one.
     fn update(
         &mut self,
-        warp: usize,
+        by: [usize; 2],
         space: Space,
         address: u64,
         bytes: u32,
@@ -52,7 +52,7 @@ impl Block<'_> {
     ) -> std::result::Result<u64, FaultKind> {
         match space {
             Space::Shared => {
-                let offset = self.shared.access(warp, address, bytes, Kind::Atomic)?;
+                let offset = self.shared.access(by, address, bytes, Kind::Atomic)?;
                 let old = self.shared.arena.load(offset, bytes);
                 self.shared.arena.store(offset, bytes, new(old));
                 Ok(old)

@@ -35,10 +35,11 @@ impl Block<'_> {
     ) -> Result<()> {
         let to = addresses(&warp.registers, to, active)?;
         let from = addresses(&warp.registers, from, active)?;
+        self.shared.next_instruction();
         for lane in lanes(active) {
             let read = source_bytes[lane].min(bytes);
             let words = in_lane(lane, self.source_words(from[lane], bytes, read))?;
-            let offset = in_lane(lane, self.shared.begin_copy(warp.index, to[lane], bytes))?;
+            let offset = in_lane(lane, self.shared.begin_copy([warp.index, lane], to[lane], bytes))?;
             let (group, length) = (warp.copies.groups[lane], bytes as usize / 4);
             warp.copies.pending.push(Pending { lane, group, offset, words, length });
         }
@@ -74,7 +75,7 @@ impl Block<'_> {
         warp.copies.pending = rest;
         let ended: Vec<Pending> = ended;
         for copy in ended {
-            in_lane(copy.lane, self.shared.end_copy(warp.index, copy.offset, &copy.words[..copy.length]))?;
+            in_lane(copy.lane, self.shared.end_copy([warp.index, copy.lane], copy.offset, &copy.words[..copy.length]))?;
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Block<'_> {
             let mut rows = [0; 8];
             for (row, offset) in rows.iter_mut().enumerate() {
                 let lane = 8 * matrix + row;
-                *offset = in_lane(lane, self.shared.access(warp.index, at[lane], 16, Kind::Read))?;
+                *offset = in_lane(lane, self.shared.access([warp.index, lane], at[lane], 16, Kind::Read))?;
             }
             let half = |row: usize, column: usize| self.shared.arena.load(rows[row] + 2 * column, 2) as u32;
             let value = each(|lane| {

@@ -91,7 +91,7 @@ impl<'a> Block<'a> {
                 known.then_some(Together { place: Place::Global(window.storage), offsets })
             }
             Space::Shared => {
-                let offsets = self.shared.access_all(warp.index, &at, bytes, kind)?;
+                let offsets = self.shared.access_all(warp.index, &at, bytes, kind, active)?;
                 Some(Together { place: Place::Shared, offsets })
             }
             _ => None,
@@ -119,7 +119,7 @@ impl<'a> Block<'a> {
                 }
                 Ok(Target::Global(window.storage, offset))
             }
-            Space::Shared => Ok(Target::Shared(self.shared.access(warp.index, address, bytes, kind)?)),
+            Space::Shared => Ok(Target::Shared(self.shared.access([warp.index, lane], address, bytes, kind)?)),
             Space::Local => {
                 let offset = warp.local[lane].locate(address, bytes)?;
                 if !write {
@@ -243,6 +243,7 @@ impl<'a> Block<'a> {
     ) -> Result<()> {
         let at = addresses(&warp.registers, address, active)?;
         let total = bytes * values.len() as u32;
+        self.shared.next_instruction();
         let found = if bytes == 4 { self.together(warp, address.space, &at, total, Kind::Write, active) } else { None };
         match found {
             Some(found) => self.store_words(&warp.registers, &found, values, active)?,

@@ -3,15 +3,18 @@
 //! Each warp has a clock for every warp: how far it knows that warp to be. A barrier joins the clocks of those who meet
 //! there. An access is ordered behind an earlier one of another warp if the clock covers that one (Flanagan and Freund
 //! 2009, "FastTrack: efficient and precise dynamic race detection"). Of the reads of a cell, those of the last two
-//! warps are kept, and so of its atomics, which is exact as long as barriers are for the whole block.
+//! warps are kept, and so of its atomics, which is exact as long as barriers are for the whole block. The clock of a warp
+//! moves on at its own `bar.warp.sync` too: at one clock no lane may read or write what another lane of the warp wrote,
+//! nor write what another read, unless one instruction did both. From compute capability 7.0 on, lanes of a warp are in
+//! step only there.
 
 use std::ops::Range;
 
 use super::arena::Arena;
-use super::each;
+use super::{each, lanes};
 use crate::fault::FaultKind;
 use crate::parse::syntax::Space;
-use crate::program::LANES;
+use crate::program::{LANES, Mask};
 
 /// Most warps of a block.
 pub(crate) const WARPS: usize = 32;
@@ -45,20 +48,54 @@ impl Stamp {
 /// The clock at which a new block starts afresh, far below the 27 bits of a stamp.
 const LATE: u32 = 1 << 26;
 
+/// Who of a warp: a lane, or more of them than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Party(u8);
+
+impl Party {
+    const SEVERAL: Self = Self(LANES as u8);
+
+    fn one(lane: usize) -> Self {
+        Self(lane as u8)
+    }
+
+    fn joined(self, other: Self) -> Self {
+        if self == other { self } else { Self::SEVERAL }
+    }
+}
+
+/// An access of some lanes of a warp.
+#[derive(Clone, Copy, Debug, Default)]
+struct Access {
+    stamp: Stamp,
+    party: Party,
+}
+
+impl Access {
+    /// Whether another lane than those of a later access had a part in this one, and no barrier of the warp is between.
+    fn beside(self, later: Self) -> bool {
+        self.stamp == later.stamp && self.party.joined(later.party) == Party::SEVERAL
+    }
+}
+
 /// The last accesses of some bytes, but for the very last read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
-    writer: Stamp,
+    writer: Access,
+    /// The instruction of the last write, as [`Shared::instruction`] counts.
+    instruction: u32,
     earlier_reader: Stamp,
-    atomics: [Stamp; 2],
+    atomic: Access,
+    earlier_atomic: Stamp,
 }
 
 /// Notes an access, and keeps the last one of another warp.
-fn push(last: &mut Stamp, earlier: &mut Stamp, stamp: Stamp) {
-    if last.warp() != stamp.warp() {
-        *earlier = *last;
+fn push(last: &mut Access, earlier: &mut Stamp, access: Access) {
+    if last.stamp.warp() != access.stamp.warp() {
+        *earlier = last.stamp;
     }
-    *last = stamp;
+    let party = if last.stamp == access.stamp { last.party.joined(access.party) } else { access.party };
+    *last = Access { party, ..access };
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +103,9 @@ pub(crate) struct Shared {
     pub(crate) arena: Arena,
     cells: Vec<Cell>,
     /// The last read of each cell.
-    readers: Vec<Stamp>,
+    readers: Vec<Access>,
+    /// Instructions that may have accessed shared memory.
+    instruction: u32,
     /// Bytes of a cell.
     granule: usize,
     clocks: Vec<[u32; WARPS]>,
@@ -82,7 +121,8 @@ impl Shared {
         Self {
             arena: Arena::new(Space::Shared, bytes),
             cells: vec![Cell::default(); cells],
-            readers: vec![Stamp::default(); cells],
+            readers: vec![Access::default(); cells],
+            instruction: 0,
             granule: granule as usize,
             clocks: std::iter::repeat_n([0; WARPS], warps).collect(),
             in_flight: vec![0; bytes.div_ceil(4)],
@@ -97,7 +137,7 @@ impl Shared {
         self.meet(0..self.clocks.len());
         if self.clocks.iter().enumerate().any(|(warp, clocks)| clocks[warp] > LATE) {
             self.cells.fill(Cell::default());
-            self.readers.fill(Stamp::default());
+            self.readers.fill(Access::default());
             self.clocks.fill([0; WARPS]);
             self.meet(0..self.clocks.len());
         }
@@ -119,9 +159,25 @@ impl Shared {
         }
     }
 
-    /// Checks and notes an access of a warp; returns its offset.
+    /// Orders what the lanes of a warp did before its barrier ahead of what they do behind it.
+    pub(crate) fn meet_lanes(&mut self, warp: usize) {
+        self.clocks[warp][warp] += 1;
+    }
+
+    /// The writes that follow belong to the next instruction.
+    pub(crate) fn next_instruction(&mut self) {
+        self.instruction = self.instruction.wrapping_add(1);
+    }
+
+    /// Checks and notes an access of a lane of a warp; returns its offset.
     #[inline]
-    pub(crate) fn access(&mut self, warp: usize, address: u64, bytes: u32, kind: Kind) -> Result<usize, FaultKind> {
+    pub(crate) fn access(
+        &mut self,
+        [warp, lane]: [usize; 2],
+        address: u64,
+        bytes: u32,
+        kind: Kind,
+    ) -> Result<usize, FaultKind> {
         let offset = self.arena.locate(address, bytes)?;
         if self.copies > 0 {
             let words = offset / 4..(offset + bytes as usize).div_ceil(4);
@@ -133,19 +189,20 @@ impl Shared {
             self.arena.check_written(offset, bytes)?;
         }
         if self.check_races {
-            self.note(warp, offset, bytes, kind)?;
+            self.note(warp, Party::one(lane), offset, bytes, kind)?;
         }
         Ok(offset)
     }
 
-    /// Checks and notes the reads or writes of all lanes of a warp, of aligned addresses; returns their offsets, or
-    /// nothing where one of them, taken by itself, has something to complain about.
+    /// Checks and notes the reads or writes of the active lanes of a warp, of aligned addresses; returns their offsets,
+    /// or nothing where one of them, taken by itself, has something to complain about.
     pub(crate) fn access_all(
         &mut self,
         warp: usize,
         at: &[u64; LANES],
         bytes: u32,
         kind: Kind,
+        active: Mask,
     ) -> Option<[u32; LANES]> {
         let farthest = at.iter().fold(0, |most, at| most.max(*at));
         if self.copies > 0 || farthest >= 1 << 31 || farthest as usize + bytes as usize > self.arena.len() {
@@ -156,31 +213,33 @@ impl Shared {
             return None;
         }
         if self.check_races {
-            let mut last = u32::MAX;
-            for offset in offsets {
-                // Lanes often share what they read with their neighbours.
-                if offset != last {
-                    self.note(warp, offset as usize, bytes, kind).ok()?;
+            // Lanes often share what they read with their neighbours.
+            let mut lanes = lanes(active).peekable();
+            while let Some(lane) = lanes.next() {
+                let mut party = Party::one(lane);
+                while lanes.next_if(|next| offsets[*next] == offsets[lane]).is_some() {
+                    party = Party::SEVERAL;
                 }
-                last = offset;
+                self.note(warp, party, offsets[lane] as usize, bytes, kind).ok()?;
             }
         }
         Some(offsets)
     }
 
     #[inline]
-    fn note(&mut self, warp: usize, offset: usize, bytes: u32, kind: Kind) -> Result<(), FaultKind> {
-        let stamp = Stamp::new(warp, self.clocks[warp][warp]);
+    fn note(&mut self, warp: usize, party: Party, offset: usize, bytes: u32, kind: Kind) -> Result<(), FaultKind> {
+        let access = Access { stamp: Stamp::new(warp, self.clocks[warp][warp]), party };
         let range = offset / self.granule..(offset + bytes as usize).div_ceil(self.granule);
-        // Had anyone written since the warp's own read, that would have been a race already.
-        if kind == Kind::Read && self.readers[range.clone()].iter().all(|last| *last == stamp) {
+        // Had anyone else written since the same read, that would have been a race already.
+        let again = |last: &Access| last.stamp == access.stamp && last.party.joined(party) == last.party;
+        if kind == Kind::Read && self.readers[range.clone()].iter().all(again) {
             return Ok(());
         }
-        self.note_cells(stamp, range, kind)
+        self.note_cells(access, range, kind)
     }
 
-    fn note_cells(&mut self, stamp: Stamp, range: Range<usize>, kind: Kind) -> Result<(), FaultKind> {
-        let warp = stamp.warp();
+    fn note_cells(&mut self, access: Access, range: Range<usize>, kind: Kind) -> Result<(), FaultKind> {
+        let warp = access.stamp.warp();
         let known = &self.clocks[warp];
         let concurrent = |other: &Stamp| other.clock() > known[other.warp()] && other.warp() != warp;
         let cells = self.cells[range.clone()].iter_mut().zip(&mut self.readers[range.clone()]);
@@ -191,31 +250,48 @@ impl Shared {
                 other_warp: other.warp() as u32,
                 other_write,
             };
-            if concurrent(&cell.writer) {
-                return Err(race(cell.writer, true));
+            let within = |other_write: bool| FaultKind::WarpRace {
+                offset: (index * self.granule) as u32,
+                write: kind != Kind::Read,
+                other_write,
+            };
+            let together = kind == Kind::Write && cell.instruction == self.instruction;
+            if concurrent(&cell.writer.stamp) {
+                return Err(race(cell.writer.stamp, true));
             }
-            if let Some(atomic) = cell.atomics.into_iter().find(concurrent).filter(|_| kind != Kind::Atomic) {
+            if cell.writer.beside(access) && !together {
+                return Err(within(true));
+            }
+            let atomics = [cell.atomic.stamp, cell.earlier_atomic];
+            if let Some(atomic) = atomics.into_iter().find(concurrent).filter(|_| kind != Kind::Atomic) {
                 return Err(race(atomic, true));
             }
-            let readers = [*last, cell.earlier_reader];
+            let readers = [last.stamp, cell.earlier_reader];
             if let Some(reader) = readers.into_iter().find(concurrent).filter(|_| kind != Kind::Read) {
                 return Err(race(reader, false));
             }
+            if kind != Kind::Read && last.beside(access) {
+                return Err(within(false));
+            }
+            if kind != Kind::Atomic && cell.atomic.beside(access) {
+                return Err(within(true));
+            }
             match kind {
-                Kind::Read => push(last, &mut cell.earlier_reader, stamp),
-                Kind::Atomic => {
-                    let [last, earlier] = &mut cell.atomics;
-                    push(last, earlier, stamp);
+                Kind::Read => push(last, &mut cell.earlier_reader, access),
+                Kind::Atomic => push(&mut cell.atomic, &mut cell.earlier_atomic, access),
+                Kind::Write => {
+                    let party = if together { cell.writer.party.joined(access.party) } else { access.party };
+                    cell.writer = Access { party, ..access };
+                    cell.instruction = self.instruction;
                 }
-                Kind::Write => cell.writer = stamp,
             }
         }
         Ok(())
     }
 
     /// Notes that an asynchronous copy begins to fill up to 16 aligned bytes.
-    pub(crate) fn begin_copy(&mut self, warp: usize, address: u64, bytes: u32) -> Result<usize, FaultKind> {
-        let offset = self.access(warp, address, bytes, Kind::Write)?;
+    pub(crate) fn begin_copy(&mut self, by: [usize; 2], address: u64, bytes: u32) -> Result<usize, FaultKind> {
+        let offset = self.access(by, address, bytes, Kind::Write)?;
         self.arena.forget_at(offset, bytes);
         for word in offset / 4..(offset + bytes as usize) / 4 {
             self.in_flight[word] = 1;
@@ -225,11 +301,11 @@ impl Shared {
     }
 
     /// Ends a copy: its words are there.
-    pub(crate) fn end_copy(&mut self, warp: usize, offset: usize, words: &[u32]) -> Result<(), FaultKind> {
+    pub(crate) fn end_copy(&mut self, by: [usize; 2], offset: usize, words: &[u32]) -> Result<(), FaultKind> {
         self.copies -= 1;
         self.in_flight[offset / 4..offset / 4 + words.len()].fill(0);
         for (i, word) in words.iter().enumerate() {
-            self.access(warp, (offset + 4 * i) as u64, 4, Kind::Write)?;
+            self.access(by, (offset + 4 * i) as u64, 4, Kind::Write)?;
             self.arena.store(offset + 4 * i, 4, u64::from(*word));
         }
         Ok(())

@@ -51,7 +51,11 @@ impl Block<'_> {
                 warp.check_members(members, active)?;
                 warp.reduce(op, ty, [d, a], active)
             }
-            Operation::WarpBarrier { members } => warp.check_members(members, active),
+            Operation::WarpBarrier { members } => {
+                warp.check_members(members, active)?;
+                self.shared.meet_lanes(warp.index);
+                Ok(())
+            }
             Operation::Fence => Ok(()),
             _ => compute(&mut warp.registers, operation, active),
         }

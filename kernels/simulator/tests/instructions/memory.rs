@@ -79,7 +79,8 @@ fn atomics_return_what_was_there() {
 
 #[test]
 fn lanes_reduce_into_one_place() {
-    let body = "st.shared.u64 [tile], 0;\nred.shared.add.u64 [tile], la;\nld.shared.u64 ld, [tile];";
+    let body = "st.shared.u64 [tile], 0;\nbar.warp.sync -1;\nred.shared.add.u64 [tile], la;\nbar.warp.sync -1;\n\
+                ld.shared.u64 ld, [tile];";
     assert_eq!(longs(body, &[[1 << 40, 0, 0], [2, 0, 0], [3, 0, 0]]), [(1 << 40) + 5; 3]);
     let body =
         "red.global.max.u32 [from], 8;\natom.global.add.u32 d, [from], 1;\nld.global.u32 e, [from];\nadd.u32 d, d, e;";
