@@ -1,8 +1,9 @@
 //! Memory over a training, and the errors that the tape, the parameters and the memory budget promise.
 
 use isobath_engine::adam::Adam;
+use isobath_engine::graph::Csr;
 use isobath_engine::init::Init;
-use isobath_engine::ops::{self, TemporalWeights};
+use isobath_engine::ops::{self, Spatial, SpatialWeights, TemporalWeights};
 use isobath_engine::parameters::Parameters;
 use isobath_engine::{DType, Device, Result, Tape, Tensor};
 use rand::rngs::StdRng;
@@ -164,5 +165,31 @@ fn an_operation_on_numbers_refuses_indices() -> Result<()> {
     let index = Tensor::from_slice(&device, [2], &[1u32, 2])?;
     let error = ops::square(&index).err().map(|e| e.to_string());
     assert_eq!(error.as_deref(), Some("unary: input 0: expected f32 or f64, found u32 [2] on cpu"));
+    Ok(())
+}
+
+#[test]
+fn a_spatial_block_refuses_what_does_not_fit() -> Result<()> {
+    let device = Device::cpu();
+    let zeros = |shape: &[usize]| Tensor::zeros(&device, shape, DType::F32);
+    let error = |n: usize, prototypes: usize, groups: usize| -> Result<Option<String>> {
+        let pair = |shape: &[usize]| Ok::<_, isobath_engine::Error>((zeros(shape)?, zeros(&[shape[0]])?));
+        let weights = SpatialWeights {
+            embedding: zeros(&[3, prototypes])?,
+            pool: zeros(&[prototypes, 4, 4])?,
+            norm: pair(&[4])?,
+            gate: None,
+            out: pair(&[1, 4])?,
+        };
+        let graph = Csr::new(&device, 3, &[0, 1, 2, 3], &[1, 2, 0], None, DType::F32)?;
+        let spatial = Spatial { graph, residual: true, groups, eps: 1e-5, bounds: None };
+        let block = ops::spatial_block(&zeros(&[2, n, 5, 4])?, &weights, &spatial, None);
+        Ok(block.err().map(|e| e.to_string()))
+    };
+    let refused = |what: &str| Some(format!("spatial_block: {what}"));
+    assert_eq!(error(3, 2, 2)?, None);
+    assert_eq!(error(7, 2, 2)?, refused("h [b, n, t, c]: n = 7, the graph has 3 nodes"));
+    assert_eq!(error(3, 2, 3)?, refused("h [b, n, t, c]: c = 4 is not a multiple of groups = 3"));
+    assert_eq!(error(3, 0, 2)?, refused("embedding [n, k]: expected at least one prototype, found k = 0"));
     Ok(())
 }

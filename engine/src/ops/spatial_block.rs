@@ -101,7 +101,7 @@ impl SpatialBlock {
     /// z of the nodes `rows` of h, and its statistics.
     fn mixed(&self, x: &[&Tensor], rows: Range<usize>) -> Result<(Tensor, Tensor)> {
         let (h, device, dtype) = (x[0], x[0].device(), x[0].dtype());
-        let &[b, _, t, c] = h.shape().dims() else { unreachable!("checked by checked_inputs") };
+        let &[b, _, t, c] = h.shape().dims() else { unreachable!("as `checked` found") };
         let z = Tensor::empty(device, [b, rows.len(), t, c], dtype)?;
         let stats = Tensor::empty(device, [b, t, self.spatial.groups, 2], dtype)?;
         let mut bound = self.mix_buffers(x);
@@ -185,7 +185,7 @@ impl Op for SpatialBlock {
 /// sum (prediction - target)^2 mask / sum mask. Bounds, target and mask have no gradient.
 ///
 /// # Errors
-/// When a shape does not fit, or the channels are not a multiple of the groups.
+/// When a shape does not fit, the channels are not a multiple of the groups, or there is no prototype.
 pub fn spatial_block(
     h: &Tensor,
     weights: &SpatialWeights,
@@ -253,6 +253,9 @@ fn checked<'a>(
         return shape_error(NAME, format!("h [b, n, t, c]: c = {c} is not a multiple of groups = {}", spatial.groups));
     }
     let k = weights.embedding.shape().last();
+    if k == 0 {
+        return shape_error(NAME, "embedding [n, k]: expected at least one prototype, found k = 0");
+    }
     let w = weights;
     let mut inputs = vec![h];
     let take = |name: &str, tensor: &'_ Tensor, shape: Shape| expect_shape(NAME, name, tensor.shape(), shape);
