@@ -18,7 +18,7 @@ use crate::gemm_tile::{GemmTile, Start};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::{Access, Buffers, Cost, Cpu, Given, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -84,12 +84,25 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, given| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
-        Cost { flops: 2 * steps * c * (edges + n * c) + 2 * n * k * c * c, bytes: 8 * steps * n * c }
+        let bytes = 8 * steps * n * c + 4 * weights(p) + graph_bytes(p, given);
+        Cost { flops: 2 * steps * c * (edges + n * c) + 2 * n * k * c * c, bytes }
     },
 };
+
+/// Numbers of e and of the pool.
+pub(crate) fn weights(p: &Params) -> u64 {
+    let [n, c, k] = [p.nodes, p.channels, p.prototypes].map(u64::from);
+    k * (n + c * c)
+}
+
+/// Bytes of the graph's matrix.
+pub(crate) fn graph_bytes(p: &Params, given: Given<'_>) -> u64 {
+    let [n, edges] = [p.inputs, p.edges].map(u64::from);
+    4 * (n + 1 + if given("values") { 2 * edges } else { edges })
+}
 
 /// Most channels that the shaders' workgroups hold.
 const WIDEST: u32 = 512;

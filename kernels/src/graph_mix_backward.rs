@@ -11,7 +11,7 @@
 //! Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start, product};
-use crate::graph_mix::{CHUNK, Grid, Params, Sizes, Tiling, node_weights};
+use crate::graph_mix::{CHUNK, Grid, Params, Sizes, Tiling, graph_bytes, node_weights, weights};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::temporal_block_backward::transpose;
@@ -55,10 +55,11 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, given| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
-        Cost { flops: 2 * steps * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes: 20 * steps * n * c }
+        let bytes = 20 * steps * n * c + 8 * weights(p) + graph_bytes(p, given);
+        Cost { flops: 2 * steps * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes }
     },
 };
 
@@ -87,12 +88,12 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
 fn launches(p: &Params) -> Dispatches {
     let quads = p.channels.div_ceil(4);
     let square = (16 * quads * quads) as usize;
-    // Runs of nodes over which dP is added up.
-    let runs = p.nodes.div_ceil(32).max(1);
+    // Runs of nodes over which dP is added up: 16 nodes a thread; one run leaves dP itself.
+    let runs = p.nodes.div_ceil(512).max(1);
     let part = p.prototypes as usize * square + (p.nodes as usize * square).div_ceil(runs as usize);
     let start = Dispatches::with_scratch(runs, part);
     let fours = p.channels.is_multiple_of(4 * p.groups);
-    let weights = match p.channels {
+    let nodes = match p.channels {
         ..=32 if fours => start.then("graph_mix_backward", p.nodes),
         ..=64 if fours && p.prototypes <= 1024 => start.then("graph_mix_backward_wide", p.nodes),
         _ => {
@@ -104,9 +105,9 @@ fn launches(p: &Params) -> Dispatches {
                 .then("graph_mix_backward_de", (p.nodes * p.prototypes).div_ceil(4))
         }
     };
-    weights
-        .then("graph_mix_backward_dpool_parts", runs * (4 * quads * quads).div_ceil(128) * p.prototypes.div_ceil(12))
-        .then("graph_mix_backward_dpool", (p.prototypes * p.channels * p.channels).div_ceil(256))
+    nodes
+        .then("graph_mix_backward_dpool_parts", runs * (4 * quads * quads).div_ceil(8) * p.prototypes.div_ceil(12))
+        .then("graph_mix_backward_dpool", if runs > 1 { (p.prototypes * p.channels.pow(2)).div_ceil(256) } else { 0 })
 }
 
 /// Room for one node.

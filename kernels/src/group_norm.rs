@@ -56,7 +56,7 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }
     },

@@ -39,7 +39,7 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
         Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }
     },

@@ -21,11 +21,13 @@ fn main() {
         let (name, tight) = (format!("bytes::{}", case.name), case.name == "group_norm_whole");
         trials.push(trial(name, move || bytes(&case, case.large, tight)));
     }
-    for case in cases::all().into_iter().filter(|case| case.name == "spatial_block_loss") {
-        // The model's batch, frames and width.
-        trials.push(trial(format!("bytes::{}_of_the_model", case.name), move || {
-            bytes(&case, &[16, 46, 96, 16, 8], true)
-        }));
+    // The model's batch, frames and width, and a batch of one window.
+    let shapes: [(&str, [usize; 5], bool); 2] =
+        [("of_the_model", [16, 46, 96, 16, 8], true), ("of_one_window", [1, 46, 253, 16, 8], false)];
+    for (name, shape, tight) in shapes {
+        for case in cases::all().into_iter().filter(|case| case.name == "spatial_block_loss") {
+            trials.push(trial(format!("bytes::{}_{name}", case.name), move || bytes(&case, &shape, tight)));
+        }
     }
     for case in cases::all() {
         trials.push(trial(format!("row::{}", case.name), move || parity::row(&case, &simulator(Options::default()))));
@@ -107,6 +109,12 @@ fn bytes(case: &Case, shape: &[usize], tight: bool) -> Outcome {
         let sectors = |r: &Report| r.distinct_sectors_read + r.distinct_sectors_written;
         let moved = 32 * reports.iter().filter(|r| file(r) == Some(true)).map(sectors).sum::<u64>();
         let [ratio, intensity] = [moved, cost.flops].map(|of| of as f64 / cost.bytes as f64);
+        if std::env::var("SHOW").is_ok() {
+            eprintln!("RATIO {} {shape:?} {kernel} {ratio:.3} intensity {intensity:.1} {moved} {}", case.name, cost.bytes);
+            for r in reports.iter().filter(|r| file(r) == Some(true)) {
+                eprintln!("   {} {} blocks read {} written {}", r.kernel, r.blocks, 32*r.distinct_sectors_read, 32*r.distinct_sectors_written);
+            }
+        }
         if moved == 0 || intensity < RIDGE && ratio > allowance(kernel, tight) {
             wrong.push(format!(
                 "{kernel} moves {moved} bytes, {ratio:.3} times its cost, at {intensity:.1} flops a byte"
