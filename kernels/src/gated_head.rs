@@ -8,7 +8,7 @@
 //! loss = sum of (p - target)^2 mask / weight        weight = sum of mask, or 1 when the mask is empty
 //! ```
 //! Plan: a task is 64 windows `[t, c]`, one in cache at a time; the affine part of the norm is folded into the matrix.
-//! Writes the prediction, or, with a target, only loss and weight. Reads 4 c bytes a token (12 more with a target).
+//! Writes the prediction, or, with a target, only loss and weight. Reads 4 c bytes a token (8 more with a target).
 //! Bound by FMA throughput and the exponentials of the gate. Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start};

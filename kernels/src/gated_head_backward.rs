@@ -6,7 +6,7 @@
 //! product with (z - mean) rstd over all nodes, both of which `graph_mix_backward` wants. Plan: a window at a time in cache;
 //! weight gradients and sums are added up a group of windows, then over groups in order. The norm is folded into the matrix,
 //! see `temporal_block_backward`.
-//! Reads 4 c bytes a token (12 more with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
+//! Reads 4 c bytes a token (4 more, 8 with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
 
 use crate::gated_head::{Grid, Head, Norm, Packed, Params, Sizes, Split, Tile, cost};
 use crate::gemm_tile::{GemmTile, Start, add_product};

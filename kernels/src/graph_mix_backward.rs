@@ -49,6 +49,7 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
     ptx: Ptx {
         files: &[
             ("graph_mix_backward.ptx", include_str!("../ptx/graph_mix_backward.ptx")),
+            ("graph_mix_backward.few.ptx", include_str!("../ptx/graph_mix_backward.few.ptx")),
             ("graph_mix_backward.wide.ptx", include_str!("../ptx/graph_mix_backward.wide.ptx")),
             ("graph_mix_backward.each.ptx", include_str!("../ptx/graph_mix_backward.each.ptx")),
             ("graph_mix_backward.weights.ptx", include_str!("../ptx/graph_mix_backward.weights.ptx")),
@@ -94,10 +95,10 @@ fn launches(p: &Params) -> Dispatches {
     let start = Dispatches::with_scratch(runs, part);
     let fours = p.channels.is_multiple_of(4 * p.groups);
     let nodes = match p.channels {
-        ..=32 if fours => start.then("graph_mix_backward", p.nodes),
+        ..=32 => start.then(if fours { "graph_mix_backward" } else { "graph_mix_backward_few" }, p.nodes),
         ..=64 if fours && p.prototypes <= 1024 => start.then("graph_mix_backward_wide", p.nodes),
         _ => {
-            let tiling = Tiling::of(p, 2, 1);
+            let tiling = Tiling::of(p, 2, 1, 16);
             start
                 .then("graph_mix_backward_dz", (p.batch * p.nodes * p.frames * p.channels).div_ceil(256))
                 .then("graph_mix_backward_u", tiling.blocks * tiling.runs)

@@ -75,8 +75,8 @@ pub use wgsl::Wgsl;
 pub struct Cost {
     /// Floating-point operations (one multiply-add counts as two).
     pub flops: u64,
-    /// Bytes that must move between memory and the processor in f32: each buffer that the call has touched once, and what
-    /// no processor can keep until it is wanted again.
+    /// Bytes that must move between memory and the processor in f32: each buffer that the call has touched once, but for
+    /// groups too large for a multiprocessor to hold, which a norm reads again (see [`group_norm`]).
     pub bytes: u64,
 }
 
