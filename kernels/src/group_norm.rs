@@ -63,8 +63,8 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
     },
 };
 
-/// Fours of a group for which a block is worth its while, and that its registers hold.
-const WHOLE: RangeInclusive<u32> = 512..=9216;
+/// Fours of a group for which a block is worth its while, and that its registers and shared memory hold.
+const WHOLE: RangeInclusive<u32> = 512..=11264;
 
 /// 1 for groups of which no block of a GPU holds the last of so many fours: nothing of a group can be written before all of
 /// it was read, and multiprocessors have registers for 64 Ki numbers, of which a kernel's threads need some for themselves.

@@ -44,10 +44,7 @@ pub static SPMM: Kernel<Params> = Kernel {
     cost: |p, given| {
         let [b, n, c, entries] = [p.batch, p.nodes, p.channels, p.entries].map(u64::from);
         let [based, weighted] = ["base", "values"].map(|name| u64::from(given(name)));
-        Cost {
-            flops: 2 * b * entries * c,
-            bytes: 4 * ((2 + based) * b * n * c + (1 + weighted) * entries + n + 1),
-        }
+        Cost { flops: 2 * b * entries * c, bytes: 4 * ((2 + based) * b * n * c + (1 + weighted) * entries + n + 1) }
     },
 };
 
