@@ -83,7 +83,7 @@ fn allowance(kernel: &str, tight: bool) -> f64 {
         (_, true) => MOST,
         // Numbers one by one into every second place of the result fill half of each sector.
         ("columns", _) => 1.51,
-        // Where channels of a group do not come in fours, it is read again however small it is.
+        // Groups whose channels do not come in fours are read again however small they are.
         ("group_norm", _) => 1.51,
         ("group_norm_backward", _) => 1.72,
         // dy is read for dx and for dW, and each block keeps a dpool of its own.
