@@ -33,7 +33,7 @@ pub static ACCUMULATE: Kernel<Params> = Kernel {
         files: &[("accumulate.ptx", include_str!("../ptx/accumulate.ptx"))],
         dispatches: |p, _| Dispatches::one("accumulate", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: u64::from(p.len * p.add), bytes: 4 * u64::from(p.len) * (2 + u64::from(p.add)) },
+    cost: |p, _| Cost { flops: u64::from(p.len * p.add), bytes: 4 * u64::from(p.len) * (2 + u64::from(p.add)) },
 };
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

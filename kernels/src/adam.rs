@@ -97,7 +97,7 @@ pub static ADAM: Kernel<Params> = Kernel {
         files: &[("adam.ptx", include_str!("../ptx/adam.ptx"))],
         dispatches: |p, _| Dispatches::one("adam", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 16 * u64::from(p.len), bytes: 28 * u64::from(p.len) },
 };
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

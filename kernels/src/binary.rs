@@ -58,7 +58,7 @@ pub static BINARY: Kernel<Params> = Kernel {
         },
     },
     ptx: Ptx { files: &[("binary.ptx", include_str!("../ptx/binary.ptx"))], dispatches: |p, _| dispatches(p) },
-    cost: |p| {
+    cost: |p, _| {
         let held = |strides: &[u32; AXES]| -> u64 {
             let lengths = p.dims.iter().zip(strides).filter(|(_, stride)| **stride > 0);
             lengths.map(|(length, _)| u64::from(*length)).product()

@@ -35,7 +35,7 @@ pub static CLAMP: Kernel<Params> = Kernel {
         files: &[("clamp.ptx", include_str!("../ptx/clamp.ptx"))],
         dispatches: |p, _| Dispatches::one("clamp", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 8 * (u64::from(p.len) + u64::from(p.n)) },
+    cost: |p, _| Cost { flops: 2 * u64::from(p.len), bytes: 8 * (u64::from(p.len) + u64::from(p.n)) },
 };
 
 /// dx = dy where low <= x <= high, else 0.
@@ -57,7 +57,7 @@ pub static CLAMP_BACKWARD: Kernel<Params> = Kernel {
         files: &[("clamp_backward.ptx", include_str!("../ptx/clamp_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("clamp_backward", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) + 8 * u64::from(p.n) },
+    cost: |p, _| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) + 8 * u64::from(p.n) },
 };
 
 fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

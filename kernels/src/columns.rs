@@ -47,7 +47,7 @@ pub static COLUMNS: Kernel<Params> = Kernel {
         },
     },
     ptx: Ptx { files: &[("columns.ptx", include_str!("../ptx/columns.ptx"))], dispatches: |p, _| dispatches(p) },
-    cost: |p| {
+    cost: |p, _| {
         let [rows, width, y_row, fill] = [p.rows, p.width, p.y_row, p.fill].map(u64::from);
         Cost { flops: 0, bytes: 4 * rows * (2 * width + fill * (y_row - width)) }
     },

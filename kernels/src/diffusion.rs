@@ -43,7 +43,7 @@ pub static Q_SAMPLE: Kernel<QSampleParams> = Kernel {
         files: &[("q_sample.ptx", include_str!("../ptx/q_sample.ptx"))],
         dispatches: |p, _| Dispatches::one("q_sample", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 3 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 3 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
 /// Parameters of [`POSTERIOR_STEP`].
@@ -73,7 +73,7 @@ pub static POSTERIOR_STEP: Kernel<PosteriorParams> = Kernel {
         files: &[("posterior_step.ptx", include_str!("../ptx/posterior_step.ptx"))],
         dispatches: |p, _| Dispatches::one("posterior_step", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 5 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
 };
 
 fn q_sample<T: Real>(p: &QSampleParams, mut buffers: Buffers<'_>) {

@@ -37,7 +37,7 @@ pub static EMBEDDING: Kernel<Params> = Kernel {
         },
     },
     ptx: Ptx { files: &[("embedding.ptx", include_str!("../ptx/embedding.ptx"))], dispatches: |p, _| dispatches(p) },
-    cost: |p| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
+    cost: |p, _| Cost { flops: 0, bytes: 4 * u64::from(p.rows) * (2 * u64::from(p.c) + 1) },
 };
 
 /// dtable = gradients of the rows, summed by index.
@@ -73,7 +73,7 @@ pub static EMBEDDING_BACKWARD: Kernel<Params> = Kernel {
                 .then("embedding_backward_last", elements.div_ceil(256))
         },
     },
-    cost: |p| {
+    cost: |p, _| {
         let [rows, v, c] = [p.rows, p.v, p.c].map(u64::from);
         Cost { flops: rows * c, bytes: 4 * (rows * (c + 1) + v * c) }
     },

@@ -34,7 +34,7 @@ pub static GATE: Kernel<Params> = Kernel {
         files: &[("gate.ptx", include_str!("../ptx/gate.ptx"))],
         dispatches: |p, _| launches(p, ["gate_fours", "gate"]),
     },
-    cost: |p| {
+    cost: |p, _| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 40 * len, bytes: 12 * len }
     },
@@ -53,7 +53,7 @@ pub static GATE_BACKWARD: Kernel<Params> = Kernel {
         files: &[("gate_backward.ptx", include_str!("../ptx/gate_backward.ptx"))],
         dispatches: |p, _| launches(p, ["gate_backward_fours", "gate_backward"]),
     },
-    cost: |p| {
+    cost: |p, _| {
         let len = u64::from(p.rows) * u64::from(p.c);
         Cost { flops: 47 * len, bytes: 20 * len }
     },

@@ -8,7 +8,7 @@
 //! loss = sum of (p - target)^2 mask / weight        weight = sum of mask, or 1 when the mask is empty
 //! ```
 //! Plan: a task is 64 windows `[t, c]`, one in cache at a time; the affine part of the norm is folded into the matrix.
-//! Writes the prediction, or, with a target, only loss and weight. Reads 4 c bytes a token (12 more with a target).
+//! Writes the prediction, or, with a target, only loss and weight. Reads 4 c bytes a token (8 more with a target).
 //! Bound by FMA throughput and the exponentials of the gate. Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start};
@@ -16,7 +16,7 @@ use crate::ptx::Ptx;
 use crate::rows::Rows;
 use crate::temporal_block::{folded_bias, transposed};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Real, row_reduce};
+use crate::{Access, Buffers, Cost, Cpu, Given, Kernel, Real, row_reduce};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -77,13 +77,15 @@ pub static GATED_HEAD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost,
+    cost: |p, given| cost(p, 1, given),
 };
 
-pub(crate) fn cost(p: &Params) -> Cost {
+/// The work when z or its gradient moves `times` in all; a prediction or its gradient does once, or target and mask.
+pub(crate) fn cost(p: &Params, times: u64, given: Given<'_>) -> Cost {
     let tokens = u64::from(p.batch) * u64::from(p.frames) * u64::from(p.nodes);
     let [c, gated] = [p.channels, p.gated].map(u64::from);
-    Cost { flops: tokens * (4 * c * c * gated + 2 * c), bytes: 4 * tokens * (c + 1) }
+    let predictions = if given("target") { 2 } else { 1 };
+    Cost { flops: tokens * (4 * c * c * gated + 2 * c), bytes: 4 * tokens * (times * c + predictions) }
 }
 
 /// Most channels that the shaders' workgroups hold.

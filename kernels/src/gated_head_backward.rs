@@ -6,9 +6,9 @@
 //! product with (z - mean) rstd over all nodes, both of which `graph_mix_backward` wants. Plan: a window at a time in cache;
 //! weight gradients and sums are added up a group of windows, then over groups in order. The norm is folded into the matrix,
 //! see `temporal_block_backward`.
-//! Reads 4 c bytes a token (12 more with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
+//! Reads 4 c bytes a token (4 more, 8 with a target), writes 4 c. Bound by FMA throughput. Measured: see `benches/RESULTS.md`.
 
-use crate::gated_head::{Grid, Head, Norm, Packed, Params, Sizes, Split, Tile, cost as forward_cost};
+use crate::gated_head::{Grid, Head, Norm, Packed, Params, Sizes, Split, Tile, cost};
 use crate::gemm_tile::{GemmTile, Start, add_product};
 use crate::ptx::Ptx;
 use crate::rows::Rows;
@@ -66,9 +66,9 @@ pub static GATED_HEAD_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
-        let forward = forward_cost(p);
-        Cost { flops: 3 * forward.flops, bytes: 2 * forward.bytes }
+    cost: |p, given| {
+        let cost = cost(p, 2, given);
+        Cost { flops: 3 * cost.flops, ..cost }
     },
 };
 
@@ -105,7 +105,8 @@ fn launches(p: &Params) -> Dispatches {
         1 => ("gated_head_backward_each", 32),
         _ => ("gated_head_backward_plain", 128),
     };
-    let split = Split::of(p, 1024, tile);
+    // Two waves or so on a large GPU: every block leaves a record as large as the weights.
+    let split = Split::of(p, 768, tile);
     // The folded weights, the sums of every block, with those of all but the matrix once more for three warps, and the
     // sums of the weights in all.
     let folded = split.folded(p);

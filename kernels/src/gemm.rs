@@ -51,7 +51,7 @@ pub static GEMM: Kernel<Params> = Kernel {
         ],
         dispatches: launches,
     },
-    cost: |p| {
+    cost: |p, _| {
         let [batch, m, n, k] = [p.batch, p.m, p.n, p.k].map(u64::from);
         let copies = |stride: u32| if stride == 0 { 1 } else { batch };
         Cost {

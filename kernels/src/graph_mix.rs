@@ -18,7 +18,7 @@ use crate::gemm_tile::{GemmTile, Start};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::wgsl::{Dispatches, Limits, Wgsl};
-use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real};
+use crate::{Access, Buffers, Cost, Cpu, Given, Kernel, Ptx, Real};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
@@ -84,12 +84,25 @@ pub static GRAPH_MIX: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, given| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
-        Cost { flops: 2 * steps * c * (edges + n * c) + 2 * n * k * c * c, bytes: 8 * steps * n * c }
+        let bytes = 8 * steps * n * c + 4 * weights(p) + graph_bytes(p, given);
+        Cost { flops: 2 * steps * c * (edges + n * c) + 2 * n * k * c * c, bytes }
     },
 };
+
+/// Numbers of e and of the pool.
+pub(crate) fn weights(p: &Params) -> u64 {
+    let [n, c, k] = [p.nodes, p.channels, p.prototypes].map(u64::from);
+    k * (n + c * c)
+}
+
+/// Bytes of the graph's matrix.
+pub(crate) fn graph_bytes(p: &Params, given: Given<'_>) -> u64 {
+    let [n, edges] = [p.inputs, p.edges].map(u64::from);
+    4 * (n + 1 + if given("values") { 2 * edges } else { edges })
+}
 
 /// Most channels that the shaders' workgroups hold.
 const WIDEST: u32 = 512;
@@ -160,8 +173,8 @@ pub(crate) struct Tiling {
 }
 
 impl Tiling {
-    /// For warps whose lanes hold `rows` rows by so many fours of columns each.
-    pub(crate) fn of(p: &Params, rows: u32, fours: u32) -> Self {
+    /// For warps whose lanes hold `rows` rows by so many fours of columns each, and runs of `least` nodes or more.
+    pub(crate) fn of(p: &Params, rows: u32, fours: u32, least: u32) -> Self {
         let quads = p.channels.div_ceil(4);
         let across = quads.next_power_of_two().min(8);
         let tiles = (p.batch * p.frames).div_ceil(32 / across * rows);
@@ -169,23 +182,24 @@ impl Tiling {
         // So many nodes' matrices of these columns fit in shared memory.
         let group = 1 << (32 / quads.clamp(2, 32)).ilog2();
         let blocks = tiles.div_ceil(side) * quads.div_ceil(8 * fours);
-        // Enough blocks for a large GPU, with runs of sixteen nodes or more.
-        let runs = 2048u32.div_ceil(blocks.max(1)).clamp(1, p.nodes.div_ceil(16).max(1));
+        // Enough blocks for a large GPU.
+        let runs = 2048u32.div_ceil(blocks.max(1)).clamp(1, p.nodes.div_ceil(least).max(1));
         Tiling { blocks, teams: group.min(8 / side), runs }
     }
 }
 
 fn launches(p: &Params) -> Dispatches {
-    // Fours of channels that are all of one group leave their moments together.
+    // Fours of channels that are all of one group leave their moments together, of other channels the teams of a block.
     let fours = p.channels.is_multiple_of(4 * p.groups);
     let (main, tiling) = match p.channels {
-        ..=32 if fours => ("graph_mix", Tiling::of(p, 6, 1)),
-        _ if fours => ("graph_mix_wide", Tiling::of(p, 4, 2)),
-        _ => ("graph_mix_each", Tiling::of(p, 2, 1)),
+        ..=32 if fours => ("graph_mix", Tiling::of(p, 6, 1, 16)),
+        _ if fours => ("graph_mix_wide", Tiling::of(p, 4, 2, 16)),
+        _ => ("graph_mix_each", Tiling::of(p, 2, 1, 24)),
     };
+    let teams = if fours { tiling.teams } else { 1 };
     let together = if fours { 4 << (p.channels / p.groups / 4).trailing_zeros().min(3) } else { 1 };
     let moments = 2 + 2 * (p.batch * p.frames) as usize * (p.channels / together) as usize;
-    Dispatches::with_scratch(tiling.runs * tiling.teams, moments)
+    Dispatches::with_scratch(tiling.runs * teams, moments)
         .then(main, tiling.blocks * tiling.runs)
         .then("graph_mix_stats", (p.batch * p.frames * p.groups).div_ceil(4))
 }

@@ -11,7 +11,7 @@
 //! Measured: see `benches/RESULTS.md`.
 
 use crate::gemm_tile::{GemmTile, Start, product};
-use crate::graph_mix::{CHUNK, Grid, Params, Sizes, Tiling, node_weights};
+use crate::graph_mix::{CHUNK, Grid, Params, Sizes, Tiling, graph_bytes, node_weights, weights};
 use crate::rows::Rows;
 use crate::spmm::Matrix;
 use crate::temporal_block_backward::transpose;
@@ -49,16 +49,18 @@ pub static GRAPH_MIX_BACKWARD: Kernel<Params> = Kernel {
     ptx: Ptx {
         files: &[
             ("graph_mix_backward.ptx", include_str!("../ptx/graph_mix_backward.ptx")),
+            ("graph_mix_backward.few.ptx", include_str!("../ptx/graph_mix_backward.few.ptx")),
             ("graph_mix_backward.wide.ptx", include_str!("../ptx/graph_mix_backward.wide.ptx")),
             ("graph_mix_backward.each.ptx", include_str!("../ptx/graph_mix_backward.each.ptx")),
             ("graph_mix_backward.weights.ptx", include_str!("../ptx/graph_mix_backward.weights.ptx")),
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, given| {
         let [n, c, k, edges] = [p.nodes, p.channels, p.prototypes, p.edges].map(u64::from);
         let steps = u64::from(p.batch) * u64::from(p.frames);
-        Cost { flops: 2 * steps * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes: 20 * steps * n * c }
+        let bytes = 20 * steps * n * c + 8 * weights(p) + graph_bytes(p, given);
+        Cost { flops: 2 * steps * c * (edges + 2 * n * c + 4 * n) + 6 * n * k * c * c, bytes }
     },
 };
 
@@ -87,16 +89,16 @@ fn dispatches(p: &Params, _: &Limits) -> Dispatches {
 fn launches(p: &Params) -> Dispatches {
     let quads = p.channels.div_ceil(4);
     let square = (16 * quads * quads) as usize;
-    // Runs of nodes over which dP is added up.
-    let runs = p.nodes.div_ceil(32).max(1);
+    // Runs of nodes over which dP is added up: 16 nodes a thread; one run leaves dP itself.
+    let runs = p.nodes.div_ceil(512).max(1);
     let part = p.prototypes as usize * square + (p.nodes as usize * square).div_ceil(runs as usize);
     let start = Dispatches::with_scratch(runs, part);
     let fours = p.channels.is_multiple_of(4 * p.groups);
-    let weights = match p.channels {
-        ..=32 if fours => start.then("graph_mix_backward", p.nodes),
+    let nodes = match p.channels {
+        ..=32 => start.then(if fours { "graph_mix_backward" } else { "graph_mix_backward_few" }, p.nodes),
         ..=64 if fours && p.prototypes <= 1024 => start.then("graph_mix_backward_wide", p.nodes),
         _ => {
-            let tiling = Tiling::of(p, 2, 1);
+            let tiling = Tiling::of(p, 2, 1, 16);
             start
                 .then("graph_mix_backward_dz", (p.batch * p.nodes * p.frames * p.channels).div_ceil(256))
                 .then("graph_mix_backward_u", tiling.blocks * tiling.runs)
@@ -104,9 +106,9 @@ fn launches(p: &Params) -> Dispatches {
                 .then("graph_mix_backward_de", (p.nodes * p.prototypes).div_ceil(4))
         }
     };
-    weights
-        .then("graph_mix_backward_dpool_parts", runs * (4 * quads * quads).div_ceil(128) * p.prototypes.div_ceil(12))
-        .then("graph_mix_backward_dpool", (p.prototypes * p.channels * p.channels).div_ceil(256))
+    nodes
+        .then("graph_mix_backward_dpool_parts", runs * (4 * quads * quads).div_ceil(8) * p.prototypes.div_ceil(12))
+        .then("graph_mix_backward_dpool", if runs > 1 { (p.prototypes * p.channels.pow(2)).div_ceil(256) } else { 0 })
 }
 
 /// Room for one node.

@@ -10,6 +10,7 @@ use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
+use std::ops::RangeInclusive;
 
 /// Elements of one task.
 const CHUNK: usize = 1 << 13;
@@ -56,14 +57,22 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
-        Cost { flops: 7 * b * n * c, bytes: 8 * (b * n * c + b * g + c) }
+        Cost { flops: 7 * b * n * c, bytes: 4 * (2 + read_again(p, &WHOLE)) * b * n * c + 8 * (b * g + c) }
     },
 };
 
-/// Fours of a group for which a block is worth its while, and that its registers hold.
-const WHOLE: std::ops::RangeInclusive<u32> = 512..=9216;
+/// Fours of a group for which a block is worth its while, and that its registers and shared memory hold.
+const WHOLE: RangeInclusive<u32> = 512..=11264;
+
+/// 1 for groups of which no block of a GPU holds the last of so many fours: nothing of a group can be written before all of
+/// it was read, and multiprocessors have registers for 64 Ki numbers, of which a kernel's threads need some for themselves.
+/// What is past that is read again after a barrier of the whole grid. (A cache that holds a sample makes it cheaper.)
+pub(crate) fn read_again(p: &Params, whole: &RangeInclusive<u32>) -> u64 {
+    let numbers = u64::from(p.nodes) * u64::from(p.channels / p.groups.max(1));
+    u64::from(numbers > 4 * u64::from(*whole.end()))
+}
 
 /// A block for a whole group; else moments of a group over parts of the nodes, about 4096 numbers each, of all nodes, y.
 fn launches(p: &Params) -> Dispatches {

@@ -6,10 +6,11 @@
 //! channel over chunks of nodes, added in their order; a second one writes dx. Bound by memory: 20 bytes an
 //! element, 12 where a sample fits the last-level cache.
 
-use crate::group_norm::{Blocks, Params, elements_of_a_task};
+use crate::group_norm::{Blocks, Params, elements_of_a_task, read_again};
 use crate::wgsl::{Dispatches, Limits, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, partials};
 use rayon::prelude::*;
+use std::ops::RangeInclusive;
 
 /// dx, dgamma and dbeta.
 pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
@@ -39,14 +40,16 @@ pub static GROUP_NORM_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [b, n, c, g] = [p.batch, p.nodes, p.channels, p.groups].map(u64::from);
-        Cost { flops: 10 * b * n * c, bytes: 12 * (b * n * c + c) + 8 * b * g }
+        // Both x and dy are read again.
+        let times = 3 + 2 * read_again(p, &WHOLE);
+        Cost { flops: 10 * b * n * c, bytes: 4 * times * b * n * c + 12 * c + 8 * b * g }
     },
 };
 
 /// Fours of a group for which a block is worth its while, and that its registers hold twice.
-const WHOLE: std::ops::RangeInclusive<u32> = 256..=5120;
+const WHOLE: RangeInclusive<u32> = 256..=5120;
 
 /// A block for a whole group; else sums of channels over parts of the nodes, about 16384 numbers each, their sums over
 /// groups, and dx. Sums over samples.

@@ -48,7 +48,7 @@ pub static LAYER_NORM: Kernel<Params> = Kernel {
         files: &[("layer_norm.ptx", include_str!("../ptx/layer_norm.ptx"))],
         dispatches: |p, _| row_dispatches("layer_norm", "layer_norm_each", p.rows, p.channels),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 8 * rows * c, bytes: 8 * (rows * c + rows + c) }
     },

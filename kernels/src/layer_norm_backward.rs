@@ -32,7 +32,7 @@ pub static LAYER_NORM_BACKWARD: Kernel<Params> = Kernel {
         files: &[("layer_norm_backward.ptx", include_str!("../ptx/layer_norm_backward.ptx"))],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [rows, c] = [p.rows, p.channels].map(u64::from);
         Cost { flops: 15 * rows * c, bytes: 12 * rows * c + 8 * rows + 12 * c }
     },

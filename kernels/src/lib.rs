@@ -75,9 +75,13 @@ pub use wgsl::Wgsl;
 pub struct Cost {
     /// Floating-point operations (one multiply-add counts as two).
     pub flops: u64,
-    /// Bytes that must move between memory and the processor in f32, each buffer touched once.
+    /// Bytes that must move between memory and the processor in f32: each buffer that the call has touched once, but for
+    /// groups too large for a multiprocessor to hold, which a norm reads again (see [`group_norm`]).
     pub bytes: u64,
 }
+
+/// Whether a call has the buffer of this name, which the caller may have left out.
+pub type Given<'a> = &'a dyn Fn(&str) -> bool;
 
 /// The CPU code of a kernel in both precisions.
 pub struct Cpu<P> {
@@ -99,6 +103,6 @@ pub struct Kernel<P: 'static> {
     pub wgsl: Wgsl<P>,
     /// NVIDIA GPU code.
     pub ptx: Ptx<P>,
-    /// Work for given parameters.
-    pub cost: fn(&P) -> Cost,
+    /// Work for given parameters and buffers.
+    pub cost: fn(&P, Given<'_>) -> Cost,
 }

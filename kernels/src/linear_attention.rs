@@ -76,7 +76,7 @@ pub static LINEAR_ATTENTION: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (4 * d + 8), bytes: 16 * s * t * heads * d }
     },

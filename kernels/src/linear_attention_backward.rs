@@ -45,7 +45,7 @@ pub static LINEAR_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * t * heads * d * (12 * d + 16), bytes: 28 * s * t * heads * d }
     },

@@ -2,7 +2,8 @@
 //!
 //! loss = sum_i m_i (p_i - t_i)^2 / w with w = sum_i m_i, or 1 when the mask is empty; dp_i = 2 m_i (p_i - t_i) dy / w
 //! and dt = -dp. Entries with m_i = 0 do not count whatever they hold, NaN included. Shapes: p, t, m `[len]`, loss and
-//! w `[1]`. Chunks are summed in parallel, their sums in order. Bound by memory: 12 and 16 bytes an element.
+//! w `[1]`. Chunks are summed in parallel, their sums in order. Bound by memory: 12 bytes an element,
+//! and 16 for one gradient.
 
 use crate::wgsl::{Dispatches, Wgsl};
 use crate::{Access, Buffers, Cost, Cpu, Kernel, Ptx, Real, simd};
@@ -39,7 +40,7 @@ pub static MASKED_MSE: Kernel<Params> = Kernel {
         },
     },
     ptx: Ptx { files: &[("masked_mse.ptx", include_str!("../ptx/masked_mse.ptx"))], dispatches: |p, _| dispatches(p) },
-    cost: |p| Cost { flops: 5 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 5 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
 /// The gradients of the prediction and of the target; either may be absent.
@@ -63,7 +64,10 @@ pub static MASKED_MSE_BACKWARD: Kernel<Params> = Kernel {
         files: &[("masked_mse_backward.ptx", include_str!("../ptx/masked_mse_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("masked_mse_backward", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 4 * u64::from(p.len), bytes: 16 * u64::from(p.len) },
+    cost: |p, given| {
+        let gradients = ["d_prediction", "d_target"].map(|name| u64::from(given(name))).iter().sum::<u64>();
+        Cost { flops: 4 * u64::from(p.len), bytes: 4 * (3 + gradients) * u64::from(p.len) }
+    },
 };
 
 fn dispatches(p: &Params) -> Dispatches {

@@ -41,7 +41,7 @@ pub static MULTIPLY_ADD: Kernel<Params> = Kernel {
         files: &[("multiply_add.ptx", include_str!("../ptx/multiply_add.ptx"))],
         dispatches: |p, _| Dispatches::one("multiply_add", p.len.div_ceil(4096)),
     },
-    cost: |p| Cost {
+    cost: |p, _| Cost {
         flops: 2 * u64::from(STEPS) * u64::from(p.rounds) * u64::from(p.len),
         bytes: 8 * u64::from(p.len),
     },

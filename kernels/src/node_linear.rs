@@ -70,7 +70,7 @@ pub static NODE_LINEAR: Kernel<Params> = Kernel {
         ],
         dispatches: launches,
     },
-    cost: |p| {
+    cost: |p, _| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (b + k), bytes: 4 * (b * n * (c + o) + n * k + k * c * o) }
     },

@@ -41,7 +41,7 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: launches,
     },
-    cost: |p| {
+    cost: |p, _| {
         let [b, n, c, o, k] = [p.batch, p.nodes, p.channels, p.out, p.prototypes].map(u64::from);
         Cost { flops: 2 * n * c * o * (2 * b + 3 * k), bytes: 4 * (b * n * (2 * c + o) + 2 * (n * k + k * c * o)) }
     },

@@ -53,7 +53,7 @@ pub static NORMAL: Kernel<Params> = Kernel {
         files: &[("normal.ptx", include_str!("../ptx/normal.ptx"))],
         dispatches: |p, _| Dispatches::one("normal", (p.len + p.offset[0] % 4).div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 60 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 
 fn run<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -38,7 +38,7 @@ pub static PERMUTE: Kernel<Params> = Kernel {
         dispatches: |p, _| dispatches(p),
     },
     ptx: Ptx { files: &[("permute.ptx", include_str!("../ptx/permute.ptx"))], dispatches: |p, _| ptx_dispatches(p) },
-    cost: |p| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 0, bytes: 8 * u64::from(p.len) },
 };
 
 /// Copies where the fastest axis stays, else a transposition in tiles of 32 by 32.

@@ -40,7 +40,7 @@ pub static REDUCE: Kernel<Params> = Kernel {
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("reduce.wgsl", include_str!("../../shaders/reduce.wgsl"))], dispatches },
     ptx: Ptx { files: &[("reduce.ptx", include_str!("../ptx/reduce.ptx"))], dispatches: |p, _| ptx_dispatches(p) },
-    cost: |p| {
+    cost: |p, _| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * (len + 1) * inner }
     },

@@ -24,7 +24,7 @@ pub static REDUCE_BACKWARD: Kernel<Params> = Kernel {
         files: &[("reduce_backward.ptx", include_str!("../ptx/reduce_backward.ptx"))],
         dispatches: |p, _| dispatches(p),
     },
-    cost: |p| {
+    cost: |p, _| {
         let [outer, len, inner] = [p.outer, p.len, p.inner].map(u64::from);
         Cost { flops: outer * len * inner, bytes: 4 * outer * inner * (1 + len * u64::from(1 + p.kind)) }
     },

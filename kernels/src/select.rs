@@ -31,7 +31,7 @@ pub static SELECT: Kernel<Params> = Kernel {
         files: &[("select.ptx", include_str!("../ptx/select.ptx"))],
         dispatches: |p, _| Dispatches::one("select", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
 };
 
 /// da = dy where mask != 0, db = dy elsewhere; either may be absent.
@@ -47,7 +47,10 @@ pub static SELECT_BACKWARD: Kernel<Params> = Kernel {
         files: &[("select_backward.ptx", include_str!("../ptx/select_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("select_backward", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 0, bytes: 16 * u64::from(p.len) },
+    cost: |p, given| {
+        let gradients = ["da", "db"].map(|name| u64::from(given(name))).iter().sum::<u64>();
+        Cost { flops: 0, bytes: 4 * (2 + gradients) * u64::from(p.len) }
+    },
 };
 
 fn forward<T: Real>(_: &Params, mut buffers: Buffers<'_>) {

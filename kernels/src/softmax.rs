@@ -40,7 +40,7 @@ pub static SOFTMAX: Kernel<Params> = Kernel {
         files: &[("softmax.ptx", include_str!("../ptx/softmax.ptx"))],
         dispatches: |p, _| row_dispatches("softmax", "softmax_each", p.rows, p.channels),
     },
-    cost: |p| {
+    cost: |p, _| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 8 * len }
     },

@@ -35,7 +35,7 @@ pub static SOFTMAX_ATTENTION: Kernel<Params> = Kernel {
             false => Dispatches::one("softmax_attention_any", wide_groups(p)),
         },
     },
-    cost: |p| {
+    cost: |p, _| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (4 * d + 5), bytes: 16 * s * t * heads * d }
     },

@@ -50,7 +50,7 @@ pub static SOFTMAX_ATTENTION_BACKWARD: Kernel<Params> = Kernel {
                 .then("softmax_attention_backward_columns", wide_groups(p)),
         },
     },
-    cost: |p| {
+    cost: |p, _| {
         let [s, t, heads, d] = [p.sequences, p.frames, p.heads, p.dim].map(u64::from);
         Cost { flops: s * heads * t * t * (10 * d + 10), bytes: 28 * s * t * heads * d }
     },

@@ -23,7 +23,7 @@ pub static SOFTMAX_BACKWARD: Kernel<Params> = Kernel {
         files: &[("softmax_backward.ptx", include_str!("../ptx/softmax_backward.ptx"))],
         dispatches: |p, _| row_dispatches("softmax_backward", "softmax_backward_each", p.rows, p.channels),
     },
-    cost: |p| {
+    cost: |p, _| {
         let len = u64::from(p.rows) * u64::from(p.channels);
         Cost { flops: 4 * len, bytes: 12 * len }
     },

@@ -41,9 +41,10 @@ pub static SPMM: Kernel<Params> = Kernel {
     cpu: Cpu { f32: run::<f32>, f64: run::<f64> },
     wgsl: Wgsl { files: &[("spmm.wgsl", include_str!("../../shaders/spmm.wgsl"))], dispatches },
     ptx: Ptx { files: &[("spmm.ptx", include_str!("../ptx/spmm.ptx"))], dispatches: |p, _| launches(p) },
-    cost: |p| {
+    cost: |p, given| {
         let [b, n, c, entries] = [p.batch, p.nodes, p.channels, p.entries].map(u64::from);
-        Cost { flops: 2 * b * entries * c, bytes: 8 * b * n * c + 8 * entries + 4 * n }
+        let [based, weighted] = ["base", "values"].map(|name| u64::from(given(name)));
+        Cost { flops: 2 * b * entries * c, bytes: 4 * ((2 + based) * b * n * c + (1 + weighted) * entries + n + 1) }
     },
 };
 

@@ -34,7 +34,7 @@ pub static SUM_SQUARES: Kernel<Params> = Kernel {
         files: &[("sum_squares.ptx", include_str!("../ptx/sum_squares.ptx"))],
         dispatches: |p, _| dispatches(p, "sum_squares_parts"),
     },
-    cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 2 * u64::from(p.len), bytes: 4 * u64::from(p.len) },
 };
 
 fn dispatches(p: &Params, first: &'static str) -> Dispatches {

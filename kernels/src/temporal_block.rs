@@ -91,7 +91,7 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches::blocks(p),
     },
-    cost,
+    cost: |p, _| cost(p),
 };
 
 pub(crate) fn cost(p: &Params) -> Cost {

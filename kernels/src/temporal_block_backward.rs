@@ -85,7 +85,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
         ],
         dispatches: |p, _| launches::blocks_backward(p),
     },
-    cost: |p| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
+    cost: |p, _| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
 };
 
 /// Matrices `[out, in]` as the backward's products want them, layer norms folded in.

@@ -83,7 +83,7 @@ pub static UNARY: Kernel<Params> = Kernel {
         files: &[("unary.ptx", include_str!("../ptx/unary.ptx"))],
         dispatches: |p, _| Dispatches::one("unary", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: u64::from(p.len), bytes: 8 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: u64::from(p.len), bytes: 8 * u64::from(p.len) },
 };
 
 /// dx = f'(x) dy.
@@ -99,7 +99,7 @@ pub static UNARY_BACKWARD: Kernel<Params> = Kernel {
         files: &[("unary_backward.ptx", include_str!("../ptx/unary_backward.ptx"))],
         dispatches: |p, _| Dispatches::one("unary_backward", p.len.div_ceil(1024)),
     },
-    cost: |p| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
+    cost: |p, _| Cost { flops: 2 * u64::from(p.len), bytes: 12 * u64::from(p.len) },
 };
 
 fn forward<T: Real>(p: &Params, mut buffers: Buffers<'_>) {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
-use isobath_kernels::Access;
+use isobath_kernels::{Access, Cost, Kernel};
 
 /// A tensor bound to a kernel's buffer.
 #[derive(Clone, Copy)]
@@ -42,6 +42,12 @@ pub(super) fn check(op: &'static str, declared: &[(&str, Access)], bound: &[Bind
         }
     }
     number_type(op, bound)
+}
+
+/// What a call costs with these buffers.
+pub(super) fn cost<P>(kernel: &Kernel<P>, parameters: &P, bound: &[Bind<'_>]) -> Cost {
+    let given = |name: &str| kernel.buffers.iter().zip(bound).any(|(b, bind)| b.0 == name && bind.tensor().is_some());
+    (kernel.cost)(parameters, &given)
 }
 
 fn number_type(op: &'static str, bound: &[Bind<'_>]) -> Result<DType> {

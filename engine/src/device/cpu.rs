@@ -25,7 +25,7 @@ impl Cpu {
         let start = Instant::now();
         compute(kernel, parameters, bound)?;
         self.profile.ended(kernel.name, start);
-        self.profile.count(kernel.name, (kernel.cost)(parameters));
+        self.profile.count(kernel.name, bind::cost(kernel, parameters, bound));
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ impl Simulator {
         if bind::check(kernel.name, kernel.buffers, bound)? == DType::F64 {
             return Err(refused("expected f32 or u32, found f64, which only the cpu computes with"));
         }
-        let cost = (kernel.cost)(parameters);
+        let cost = bind::cost(kernel, parameters, bound);
         if let Some(focus) = &self.focus {
             if let Some(why) = (focus.refused)(&cost) {
                 return Err(refused(format!("kernel {}: {why}", kernel.name)));

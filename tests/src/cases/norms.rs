@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Case> {
         Case {
             name: "group_norm",
             axes: &[("batch", 5), ("nodes", 70), ("groups", 4), ("group", 13)],
-            large: &[3, 4443, 4, 8],
+            large: &[3, 5443, 4, 8],
             problem: |s, values| {
                 let (groups, channels) = (s[2], s[2] * s[3]);
                 Problem {

@@ -166,7 +166,7 @@ impl Cuda {
         } else {
             self.launch(&kernel.entry(), numbers, bound, &dispatches)?;
         }
-        self.profile.count(kernel.name, (kernel.cost)(parameters));
+        self.profile.count(kernel.name, bind::cost(kernel, parameters, bound));
         Ok(())
     }
 

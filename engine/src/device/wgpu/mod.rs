@@ -130,7 +130,7 @@ impl Wgpu {
         } else {
             self.launch(&kernel.entry(), parameter_bytes, bound, &dispatches)?;
         }
-        self.profile.count(kernel.name, (kernel.cost)(parameters));
+        self.profile.count(kernel.name, bind::cost(kernel, parameters, bound));
         Ok(())
     }
 

@@ -95,7 +95,7 @@ fn bandwidth(device: &Device) -> Result<f64> {
     let (x, y) = (tensor(device, COPIED)?, tensor(device, COPIED)?);
     let parameters = accumulate::Params { len: COPIED, add: 0 };
     let seconds = shortest(device, || device.run(&accumulate::ACCUMULATE, &parameters, &[In(&x), Out(&y)]))?;
-    Ok((accumulate::ACCUMULATE.cost)(&parameters).bytes as f64 / seconds)
+    Ok((accumulate::ACCUMULATE.cost)(&parameters, &|_| true).bytes as f64 / seconds)
 }
 
 /// As many rounds as take long enough for start and end not to count.
@@ -106,7 +106,7 @@ fn flops(device: &Device) -> Result<f64> {
         let launch = || device.run(&multiply_add::MULTIPLY_ADD, &parameters, &[In(&x), Out(&y)]);
         let seconds = shortest(device, launch)?;
         if seconds >= ENOUGH || parameters.rounds >= 1 << 16 {
-            return Ok((multiply_add::MULTIPLY_ADD.cost)(&parameters).flops as f64 / seconds);
+            return Ok((multiply_add::MULTIPLY_ADD.cost)(&parameters, &|_| true).flops as f64 / seconds);
         }
         parameters.rounds *= 4;
     }
