@@ -37,6 +37,10 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
             ("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx")),
             ("node_linear_backward.sum.ptx", include_str!("../ptx/node_linear_backward.sum.ptx")),
             ("node_linear_backward.whole.ptx", include_str!("../ptx/node_linear_backward.whole.ptx")),
+            (
+                "node_linear_backward.whole.sm_80.tf32.ptx",
+                include_str!("../ptx/node_linear_backward.whole.sm_80.tf32.ptx"),
+            ),
             ("node_linear_backward.sm_80.tf32.ptx", include_str!("../ptx/node_linear_backward.sm_80.tf32.ptx")),
             ("node_linear_backward.sm_80.bf16.ptx", include_str!("../ptx/node_linear_backward.sm_80.bf16.ptx")),
         ],
@@ -52,10 +56,15 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
 /// nodes; the sums over nodes or ranges follow.
 fn launches(p: &Params, target: &Target) -> Dispatches {
     let (parts, numbers) = p.left_for_pool();
-    if p.factors(target) == Precision::F32 && p.channels.max(p.out) <= SIDE && numbers <= MOST_NUMBERS {
+    if p.channels.max(p.out) <= SIDE && numbers <= MOST_NUMBERS {
+        // Memory bounds it: bf16 would not be faster than tf32.
+        let whole = match p.factors(target) {
+            Precision::F32 => "node_linear_backward_whole",
+            Precision::Tf32 | Precision::Bf16 => "node_linear_backward_whole_tf32",
+        };
         let blocks = (p.channels * p.out).div_ceil(8) * p.prototypes.div_ceil(8);
         return Dispatches::with_scratch(parts, numbers.div_ceil(parts as usize))
-            .then("node_linear_backward_whole", parts)
+            .then(whole, parts)
             .then("node_linear_backward_pool", blocks);
     }
     let (inputs, weights) = match p.factors(target) {

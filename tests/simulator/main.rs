@@ -5,7 +5,7 @@ mod tensor_cores;
 
 use isobath_engine::device::{Launches, ptx};
 use isobath_engine::{DType, Device, Error, Tape, Tensor, ops};
-use isobath_kernels::{Entry, Target, resources};
+use isobath_kernels::{Entry, Precision, Target, resources};
 use isobath_ptx_simulator::{Options, Report};
 use isobath_tests::checks::{self, Outcome};
 use isobath_tests::trainings::{self, Training};
@@ -20,18 +20,19 @@ fn main() {
     for case in cases::all() {
         let name = format!("bytes::{}", case.name);
         let tight = ["group_norm_whole", "node_linear_wide"].contains(&case.name);
-        trials.push(trial(name, move || bytes(&case, case.large, tight)));
+        trials.push(trial(name, move || bytes(&case, case.large, tight, Target::LEAST)));
     }
     for case in cases::all().into_iter().filter(|case| case.name == "spatial_block_loss") {
         // The model's batch, frames and width.
         trials.push(trial(format!("bytes::{}_of_the_model", case.name), move || {
-            bytes(&case, &[16, 46, 96, 16, 8], true)
+            bytes(&case, &[16, 46, 96, 16, 8], true, Target::LEAST)
         }));
     }
-    for case in cases::all().into_iter().filter(|case| case.name == "node_linear") {
+    for precision in [Precision::F32, Precision::Tf32] {
+        let case = cases::all().into_iter().find(|case| case.name == "node_linear");
         // The model's samples and width.
-        trials.push(trial(format!("bytes::{}_of_the_model", case.name), move || {
-            bytes(&case, &[736, 37, 8, 32, 32], true)
+        trials.push(trial(format!("bytes::node_linear_of_the_model_{precision:?}"), move || {
+            bytes(&case.ok_or("no such row")?, &[736, 37, 8, 32, 32], true, Target::least(precision))
         }));
     }
     for case in cases::all() {
@@ -102,8 +103,8 @@ fn allowance(kernel: &str, tight: bool) -> f64 {
 
 /// With caches as large as they like to be, the launches of a large problem move hardly more than their kernels' costs,
 /// where it is memory that bounds them.
-fn bytes(case: &Case, shape: &[usize], tight: bool) -> Outcome {
-    let device = simulator(Options::counting());
+fn bytes(case: &Case, shape: &[usize], tight: bool, target: Target) -> Outcome {
+    let device = Device::simulator(None, target, Options::counting());
     let problem = (case.problem)(shape, &mut Values::new(1));
     checks::pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
     let Device::Simulator(simulator) = &device else { return Err("expected the simulator".into()) };

@@ -37,7 +37,7 @@ const LARGE: [[usize; 4]; 4] = [[130, 100, 128, 32], [65, 196, 92, 48], [33, 200
 const ODD: [[usize; 4]; 3] = [[65, 199, 93, 7], [33, 255, 171, 1], [65, 101, 241, 33]];
 
 /// Samples, nodes, channels, columns, prototypes.
-const LAYERS: [[usize; 5]; 7] = [
+const LAYERS: [[usize; 5]; 10] = [
     [128, 3, 32, 32, 4],
     [64, 2, 64, 64, 10],
     [129, 2, 8, 33, 1],
@@ -45,6 +45,9 @@ const LAYERS: [[usize; 5]; 7] = [
     [300, 1, 100, 40, 2],
     [65, 2, 67, 68, 9],
     [256, 2, 16, 9, 5],
+    [64, 600, 9, 8, 2],
+    [145, 5, 31, 29, 11],
+    [72, 2, 10, 32, 8],
 ];
 
 /// The same where a weight is one tile: dpool of the parts, in fours and one by one; dW of the nodes; prototypes that no
@@ -194,8 +197,11 @@ fn mixes(size: [usize; 5], target: Target, entry: &str, most: f64) -> Outcome {
         }
         Ok(all)
     };
-    let whole = if entry == "node_linear" && channels.max(out) <= 32 { "_whole" } else { "" };
-    let entry = entry.replace("node_linear", "node_linear_backward") + whole;
+    let entry = match (channels.max(out) <= 32, entry) {
+        (true, "node_linear") => "node_linear_backward_whole".into(),
+        (true, _) => "node_linear_backward_whole_tf32".into(),
+        (false, _) => entry.replace("node_linear", "node_linear_backward"),
+    };
     near(&format!("{size:?} backward"), run, target, &entry, most)
 }
 
