@@ -36,6 +36,11 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
         files: &[
             ("node_linear_backward.ptx", include_str!("../ptx/node_linear_backward.ptx")),
             ("node_linear_backward.sum.ptx", include_str!("../ptx/node_linear_backward.sum.ptx")),
+            ("node_linear_backward.whole.ptx", include_str!("../ptx/node_linear_backward.whole.ptx")),
+            (
+                "node_linear_backward.whole.sm_80.tf32.ptx",
+                include_str!("../ptx/node_linear_backward.whole.sm_80.tf32.ptx"),
+            ),
             ("node_linear_backward.sm_80.tf32.ptx", include_str!("../ptx/node_linear_backward.sm_80.tf32.ptx")),
             ("node_linear_backward.sm_80.bf16.ptx", include_str!("../ptx/node_linear_backward.sm_80.bf16.ptx")),
         ],
@@ -47,8 +52,21 @@ pub static NODE_LINEAR_BACKWARD: Kernel<Params> = Kernel {
     },
 };
 
-/// dx node by node; the gradients of the weights over ranges of nodes, whose sums over the ranges follow.
+/// All gradients at once where a weight is one tile, else dx node by node and the gradients of the weights over ranges of
+/// nodes; the sums over nodes or ranges follow.
 fn launches(p: &Params, target: &Target) -> Dispatches {
+    let (parts, numbers) = p.left_for_pool();
+    if p.channels.max(p.out) <= SIDE && numbers <= MOST_NUMBERS {
+        // Memory bounds it: bf16 would not be faster than tf32.
+        let whole = match p.factors(target) {
+            Precision::F32 => "node_linear_backward_whole",
+            Precision::Tf32 | Precision::Bf16 => "node_linear_backward_whole_tf32",
+        };
+        let blocks = (p.channels * p.out).div_ceil(8) * p.prototypes.div_ceil(8);
+        return Dispatches::with_scratch(parts, numbers.div_ceil(parts as usize))
+            .then(whole, parts)
+            .then("node_linear_backward_pool", blocks);
+    }
     let (inputs, weights) = match p.factors(target) {
         Precision::F32 => ("node_linear_backward", "node_linear_backward_weights"),
         Precision::Tf32 => ("node_linear_backward_tf32", "node_linear_backward_weights_tf32"),
@@ -65,7 +83,21 @@ fn launches(p: &Params, target: &Target) -> Dispatches {
         .then("node_linear_backward_sum", (p.prototypes * (p.channels * p.out + p.nodes)).div_ceil(256))
 }
 
+/// Numbers of scratch memory where all gradients are found at once, 256 MiB at most.
+const MOST_NUMBERS: usize = 1 << 26;
+
 impl Params {
+    /// Blocks that find all gradients at once, and the numbers that they leave for dpool: a dpool each where blocks hold
+    /// its prototypes and that is less than dW of every node. As many as move 5 % of the bytes of x, dy and dx, from 128
+    /// to 1024; a block a node where they leave dW.
+    fn left_for_pool(&self) -> (u32, usize) {
+        let [n, c, o, k] = self.sizes();
+        let most = self.batch as usize * n * (2 * c + o) / (40 * k * c * o).max(1);
+        let run = n.div_ceil(most.clamp(128, 1024)).max(1);
+        let parts = n.div_ceil(run).max(1);
+        if k <= 8 && parts * k < n { (parts as u32, parts * k * c * o) } else { (self.nodes.max(1), n * c * o) }
+    }
+
     /// Nodes of a block: as many as leave no more than 512 blocks; then, as long as 128 remain, as many as it takes to
     /// read more of x and dy than of dpool, which is written, read for the next node and read for the sum.
     fn run(&self, tiles: u32) -> u32 {

@@ -1,15 +1,16 @@
 //! The PTX of every kernel, run by the simulator: every row of the case table and every other launch, with all accesses
 //! checked.
 
+mod bytes;
 mod tensor_cores;
 
-use isobath_engine::device::{Launches, ptx};
-use isobath_engine::{DType, Device, Error, Tape, Tensor, ops};
+use isobath_engine::device::ptx;
+use isobath_engine::{Device, Error, Tape, Tensor, ops};
 use isobath_kernels::{Entry, Target, resources};
-use isobath_ptx_simulator::{Options, Report};
-use isobath_tests::checks::{self, Outcome};
+use isobath_ptx_simulator::Options;
+use isobath_tests::checks::Outcome;
 use isobath_tests::trainings::{self, Training};
-use isobath_tests::{Case, Values, cases, launches, parity};
+use isobath_tests::{cases, launches, parity};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -17,23 +18,7 @@ fn main() {
     for kernel in isobath_kernels::ALL {
         trials.push(trial(format!("ptx::{}", kernel.name), || well_formed(kernel)));
     }
-    for case in cases::all() {
-        let shape = match case.name {
-            // Of seven frames hardly anything but the weights of the nodes would move.
-            "spatial_block_prediction" => &[1, 46, 1009, 5, 3],
-            _ => case.large,
-        };
-        let tight = matches!(case.name, "group_norm" | "group_norm_offset" | "group_norm_whole");
-        trials.push(trial(format!("bytes::{}", case.name), move || bytes(&case, shape, tight)));
-    }
-    // The model's batch, frames and width, and a batch of one window.
-    let shapes: [(&str, [usize; 5], bool); 2] =
-        [("of_the_model", [16, 46, 96, 16, 8], true), ("of_one_window", [1, 46, 253, 16, 8], false)];
-    for (name, shape, tight) in shapes {
-        for case in cases::all().into_iter().filter(|case| case.name == "spatial_block_loss") {
-            trials.push(trial(format!("bytes::{}_{name}", case.name), move || bytes(&case, &shape, tight)));
-        }
-    }
+    trials.extend(bytes::trials());
     for case in cases::all() {
         trials.push(trial(format!("row::{}", case.name), move || parity::row(&case, &simulator(Options::default()))));
     }
@@ -69,55 +54,6 @@ fn well_formed(kernel: &Entry) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Operations a byte from which on a GPU's arithmetic is what bounds a kernel: 17 on a GTX 1050, 16 on an H200.
-const RIDGE: f64 = 16.0;
-
-/// Times the bytes of its cost that a kernel may move, in general.
-const MOST: f64 = 1.1;
-
-/// Times the bytes of its cost that a kernel may move; `tight` where a problem is one that it was written for.
-fn allowance(kernel: &str, tight: bool) -> f64 {
-    match (kernel, tight) {
-        (_, true) => MOST,
-        // Numbers one by one into every second place of the result fill half of each sector.
-        ("columns", _) => 1.51,
-        // Groups whose channels do not come in fours are read again however small they are.
-        ("group_norm", _) => 1.51,
-        ("group_norm_backward", _) => 1.72,
-        // dy is read for dx and for dW, and each block keeps a dpool of its own.
-        ("node_linear_backward", _) => 2.4,
-        // The gradients of all nodes' matrices go through memory, which a batch of one window does not outweigh: a block
-        // that added them up would need more nodes than there are prototypes, and a large GPU would have too few blocks.
-        ("graph_mix_backward", _) => 1.28,
-        // Every block leaves the gradients of the weights, and a batch of one window gives it few nodes.
-        ("gated_head_backward", _) => 1.2,
-        _ => MOST,
-    }
-}
-
-/// With caches as large as they like to be, the launches of a large problem move hardly more than their kernels' costs,
-/// where it is memory that bounds them.
-fn bytes(case: &Case, shape: &[usize], tight: bool) -> Outcome {
-    let device = simulator(Options::counting());
-    let problem = (case.problem)(shape, &mut Values::new(1));
-    checks::pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
-    let Device::Simulator(simulator) = &device else { return Err("expected the simulator".into()) };
-    let reports = simulator.take_reports();
-    let mut wrong = Vec::new();
-    for Launches { kernel, cost, .. } in device.profile() {
-        let file = |report: &Report| report.file.rsplit('/').next()?.split('.').next().map(|name| name == kernel);
-        let sectors = |r: &Report| r.distinct_sectors_read + r.distinct_sectors_written;
-        let moved = 32 * reports.iter().filter(|r| file(r) == Some(true)).map(sectors).sum::<u64>();
-        let [ratio, intensity] = [moved, cost.flops].map(|of| of as f64 / cost.bytes as f64);
-        if moved == 0 || intensity < RIDGE && ratio > allowance(kernel, tight) {
-            wrong.push(format!(
-                "{kernel} moves {moved} bytes, {ratio:.3} times its cost, at {intensity:.1} flops a byte"
-            ));
-        }
-    }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
 /// The processor's losses of three steps of a training.

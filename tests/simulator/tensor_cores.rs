@@ -37,7 +37,7 @@ const LARGE: [[usize; 4]; 4] = [[130, 100, 128, 32], [65, 196, 92, 48], [33, 200
 const ODD: [[usize; 4]; 3] = [[65, 199, 93, 7], [33, 255, 171, 1], [65, 101, 241, 33]];
 
 /// Samples, nodes, channels, columns, prototypes.
-const LAYERS: [[usize; 5]; 7] = [
+const LAYERS: [[usize; 5]; 10] = [
     [128, 3, 32, 32, 4],
     [64, 2, 64, 64, 10],
     [129, 2, 8, 33, 1],
@@ -45,6 +45,23 @@ const LAYERS: [[usize; 5]; 7] = [
     [300, 1, 100, 40, 2],
     [65, 2, 67, 68, 9],
     [256, 2, 16, 9, 5],
+    [64, 600, 9, 8, 2],
+    [145, 5, 31, 29, 11],
+    [72, 2, 10, 32, 8],
+];
+
+/// The same where a weight is one tile: dpool of the parts, in fours and one by one; dW of the nodes; prototypes that no
+/// block holds; samples around the tiles.
+const TILES: [[usize; 5]; 9] = [
+    [13, 300, 8, 17, 2],
+    [33, 1100, 4, 8, 8],
+    [2, 600, 32, 5, 3],
+    [260, 3, 32, 32, 8],
+    [17, 5, 31, 29, 11],
+    [129, 2, 12, 32, 19],
+    [16, 2, 32, 32, 16],
+    [127, 1, 32, 30, 1],
+    [1, 1, 1, 1, 1],
 ];
 
 /// Every trial of both precisions.
@@ -58,6 +75,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     })];
     let f32_large = |size| product(size, target(Precision::F32), "gemm_f32_large".into(), 1e-6);
     trials.extend(LARGE.into_iter().chain(ODD).map(f32_large));
+    trials.extend(TILES.map(|size| {
+        trial(&format!("f32::node_linear::{size:?}"), move || mixes(size, Target::LEAST, "node_linear", 1e-6))
+    }));
     trials.push(trial("f32::counts", || counts(target(Precision::F32))));
     trials.push(trial("f32::inner_loop", inner_loop));
     for (name, precision, most) in [("tf32", Precision::Tf32, 1e-3), ("bf16", Precision::Bf16, 1e-2)] {
@@ -177,7 +197,11 @@ fn mixes(size: [usize; 5], target: Target, entry: &str, most: f64) -> Outcome {
         }
         Ok(all)
     };
-    let entry = entry.replace("node_linear", "node_linear_backward");
+    let entry = match (channels.max(out) <= 32, entry) {
+        (true, "node_linear") => "node_linear_backward_whole".into(),
+        (true, _) => "node_linear_backward_whole_tf32".into(),
+        (false, _) => entry.replace("node_linear", "node_linear_backward"),
+    };
     near(&format!("{size:?} backward"), run, target, &entry, most)
 }
 
