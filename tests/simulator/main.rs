@@ -1,6 +1,7 @@
 //! The PTX of every kernel, run by the simulator: every row of the case table and every other launch, with all accesses
 //! checked.
 
+mod temporal_block;
 mod tensor_cores;
 
 use isobath_engine::device::{Launches, ptx};
@@ -38,6 +39,7 @@ fn main() {
     trials.push(trial("training::forecaster".into(), || three_steps(trainings::forecaster_training)));
     trials.push(trial("far_and_missing_numbers".into(), far_and_missing_numbers));
     trials.extend(tensor_cores::trials());
+    trials.extend(temporal_block::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
