@@ -85,6 +85,10 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
                 "temporal_block_backward.sm_80.feed.bf16.ptx",
                 include_str!("../ptx/temporal_block_backward.sm_80.feed.bf16.ptx"),
             ),
+            (
+                "temporal_block_backward.sm_80.attention.tf32.ptx",
+                include_str!("../ptx/temporal_block_backward.sm_80.attention.tf32.ptx"),
+            ),
             ("temporal_block_backward.attention.ptx", include_str!("../ptx/temporal_block_backward.attention.ptx")),
             ("temporal_block_backward.projection.ptx", include_str!("../ptx/temporal_block_backward.projection.ptx")),
             ("temporal_block_backward.parts.ptx", include_str!("../ptx/temporal_block_backward.parts.ptx")),

@@ -237,17 +237,23 @@ fn whole_windows_backward(p: &Params, target: &Target) -> Option<Dispatches> {
     let fixed = packed + layout.sums + (4 * c + 1) * c;
     let tokens = (windows as usize + parts as usize) * (p.frames * c) as usize;
     let fours = fixed as usize + tokens + (parts * layout.sums) as usize;
-    let feed = match (target.factors(), p.channels) {
-        (Precision::Tf32, 32) => "temporal_block_backward_window_feed_tf32",
-        (Precision::Bf16, 32) => "temporal_block_backward_window_feed_bf16",
-        _ => "temporal_block_backward_window_feed",
+    let precision = if p.channels == 32 { target.factors() } else { Precision::F32 };
+    let feed = match precision {
+        Precision::F32 => "temporal_block_backward_window_feed",
+        Precision::Tf32 => "temporal_block_backward_window_feed_tf32",
+        Precision::Bf16 => "temporal_block_backward_window_feed_bf16",
+    };
+    // The finer rounding serves both precisions.
+    let attention = match (precision, p.heads) {
+        (Precision::Tf32 | Precision::Bf16, 1) => "temporal_block_backward_window_attention_tf32",
+        _ => "temporal_block_backward_window_attention",
     };
     let dispatches = Dispatches::with_scratch(parts, 4 * fours.div_ceil(parts as usize))
         .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
         .then("temporal_block_backward_turn", groups(4 * layout.turned))
         .then("temporal_block_backward_window_attended", windows.div_ceil(in_block))
         .then(feed, parts)
-        .then("temporal_block_backward_window_attention", parts)
+        .then(attention, parts)
         .then("temporal_block_backward_window_inputs", parts)
         .then("temporal_block_backward_window_sum", groups(layout.sums))
         .then("temporal_block_backward_window_shift", groups(p.batch * p.frames * c));

@@ -8,7 +8,10 @@ use isobath_tests::checks::{Outcome, pull_back};
 use isobath_tests::{Values, cases, parity};
 use libtest_mimic::{Failed, Trial};
 
-const FEED: &str = "temporal_block_backward_window_feed";
+/// The entry points that have a form for tensor cores, and what is added to their names.
+const ENTRIES: [&str; 2] = ["temporal_block_backward_window_feed", "temporal_block_backward_window_attention"];
+type Forms = [&'static str; 2];
+const F32: Forms = ["", ""];
 
 /// Heads; batch, frames, nodes, planes, channels of a head, hidden units: those that tensor cores take.
 const TAKEN: [(usize, [usize; 6]); 9] = [
@@ -24,9 +27,9 @@ const TAKEN: [(usize, [usize; 6]); 9] = [
 ];
 
 /// Those that they leave to f32, window by window or, where windows do not fill blocks, by other entry points.
-const LEFT: [([usize; 6], Option<&str>); 4] = [
-    ([1, 46, 3, 2, 16, 64], Some(FEED)),
-    ([1, 46, 5, 3, 8, 32], Some(FEED)),
+const LEFT: [([usize; 6], Option<Forms>); 4] = [
+    ([1, 46, 3, 2, 16, 64], Some(F32)),
+    ([1, 46, 5, 3, 8, 32], Some(F32)),
     ([1, 7, 11, 2, 32, 64], None),
     ([1, 49, 3, 2, 32, 32], None),
 ];
@@ -34,17 +37,22 @@ const LEFT: [([usize; 6], Option<&str>); 4] = [
 /// Every trial.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("not_asked_for".into(), || {
-        check(TAKEN[0], Target { capability: 75, precision: Precision::Bf16 }, Some(FEED), 1e-5)?;
-        check(TAKEN[0], Target { capability: 80, precision: Precision::F32 }, Some(FEED), 1e-5)
+        check(TAKEN[0], Target { capability: 75, precision: Precision::Bf16 }, Some(F32), 1e-5)?;
+        check(TAKEN[0], Target { capability: 80, precision: Precision::F32 }, Some(F32), 1e-5)
     })];
-    for (name, precision, most) in [("tf32", Precision::Tf32, 1e-3), ("bf16", Precision::Bf16, 1e-2)] {
+    let precisions = [
+        ("tf32", Precision::Tf32, ["_tf32", "_tf32"], 3e-3),
+        // The finer rounding serves the attention in both.
+        ("bf16", Precision::Bf16, ["_bf16", "_tf32"], 1e-2),
+    ];
+    for (name, precision, forms, most) in precisions {
         let target = Target { capability: 80, precision };
         for of in TAKEN {
-            let check = move || check(of, target, Some(&format!("{FEED}_{name}")), most);
-            trials.push(trial(format!("{name}::{of:?}"), check));
+            let forms = if of.0 == 1 { forms } else { [forms[0], ""] };
+            trials.push(trial(format!("{name}::{of:?}"), move || check(of, target, Some(forms), most)));
         }
-        for (shape, entry) in LEFT {
-            trials.push(trial(format!("{name}::left::{shape:?}"), move || check((1, shape), target, entry, most)));
+        for (shape, forms) in LEFT {
+            trials.push(trial(format!("{name}::left::{shape:?}"), move || check((1, shape), target, forms, most)));
         }
         trials.push(trial(format!("{name}::counts"), move || counts(target)));
     }
@@ -55,16 +63,16 @@ fn trial(name: String, check: impl FnOnce() -> Outcome + Send + 'static) -> Tria
     Trial::test(format!("tensor_cores::temporal_block::{name}"), || check().map_err(Failed::from))
 }
 
-/// Result and gradients within `most` of the largest element and twice the same bits; on the way back through the
-/// feed-forward layer `entry` and no other.
-fn check((heads, shape): (usize, [usize; 6]), target: Target, entry: Option<&str>, most: f64) -> Outcome {
+/// Result and gradients within `most` of the largest element and twice the same bits, by the entry points of these forms.
+fn check((heads, shape): (usize, [usize; 6]), target: Target, forms: Option<Forms>, most: f64) -> Outcome {
     let row = if heads == 1 { "temporal_block" } else { "temporal_block_heads" };
     let case = cases::all().into_iter().find(|case| case.name == row).ok_or("no such row")?;
     let options = Options { counting: Counting::Instructions, ..Options::default() };
     let device = Device::simulator(None, target, options);
     parity::rounded_at(&case, &shape, 1, &device, most)?;
-    let found: Vec<_> = feeds(&device).into_iter().map(|report| report.kernel).collect();
-    let expected: Vec<_> = entry.into_iter().flat_map(|entry| [entry; 2]).collect();
+    let found: Vec<_> = reports(&device).into_iter().map(|report| report.kernel).collect();
+    let names = |forms: Forms| [0, 1].map(|i| format!("{}{}", ENTRIES[i], forms[i]));
+    let expected: Vec<_> = forms.into_iter().flat_map(|forms| [names(forms), names(forms)].concat()).collect();
     if found == expected { Ok(()) } else { Err(format!("expected {expected:?}, found {found:?}")) }
 }
 
@@ -75,18 +83,20 @@ fn counts(target: Target) -> Outcome {
         let (device, shape) = (Device::simulator(None, target, Options::counting()), [1, 46, 400, 2, 32, 128]);
         let problem = (case.problem)(&shape, &mut Values::new(1));
         pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
-        feeds(&device).pop().ok_or_else(|| String::from("no launch"))
+        Ok::<_, String>(reports(&device))
     };
-    let (most, report) = (count(Target::LEAST)?, count(target)?);
-    let (warps, conflicts) = (report.total().warps, report.total().bank_conflicts);
-    if 4 * warps > most.total().warps || conflicts > 0 {
-        return Err(format!("{} instructions in f32, {conflicts} conflicts in {report}", most.total().warps));
+    for (most, report) in count(Target::LEAST)?.iter().zip(count(target)?) {
+        let (most, warps, conflicts) = (most.total().warps, report.total().warps, report.total().bank_conflicts);
+        if 4 * warps > most || conflicts > 0 {
+            return Err(format!("{most} instructions in f32, {conflicts} conflicts in {report}"));
+        }
     }
     Ok(())
 }
 
-/// The reports of the feed-forward layer's backward.
-fn feeds(device: &Device) -> Vec<Report> {
+/// The reports of the entry points in question.
+fn reports(device: &Device) -> Vec<Report> {
     let Device::Simulator(simulator) = device else { return Vec::new() };
-    simulator.take_reports().into_iter().filter(|report| report.kernel.starts_with(FEED)).collect()
+    let reports = simulator.take_reports().into_iter();
+    reports.filter(|report| ENTRIES.iter().any(|entry| report.kernel.starts_with(entry))).collect()
 }
