@@ -2,6 +2,7 @@
 
 use crate::temporal_block::Params;
 use crate::wgsl::Dispatches;
+use crate::{Precision, Target};
 
 /// Sizes on a GPU in fours of numbers, padded: see `shaders/temporal_block.wgsl`.
 struct Fours {
@@ -215,7 +216,7 @@ const WALKS: u32 = 384;
 
 /// The launches of `temporal_block_backward` in PTX where blocks hold whole windows, and the sums of their part in
 /// registers: see `kernels/ptx/temporal_block_backward.attention.ptx`.
-fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
+fn whole_windows_backward(p: &Params, target: &Target) -> Option<Dispatches> {
     if [p.batch, p.nodes, p.frames, p.channels].contains(&0) {
         return None;
     }
@@ -236,12 +237,23 @@ fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
     let fixed = packed + layout.sums + (4 * c + 1) * c;
     let tokens = (windows as usize + parts as usize) * (p.frames * c) as usize;
     let fours = fixed as usize + tokens + (parts * layout.sums) as usize;
+    let precision = if p.channels == 32 { target.factors() } else { Precision::F32 };
+    let feed = match precision {
+        Precision::F32 => "temporal_block_backward_window_feed",
+        Precision::Tf32 => "temporal_block_backward_window_feed_tf32",
+        Precision::Bf16 => "temporal_block_backward_window_feed_bf16",
+    };
+    // The finer rounding serves both precisions.
+    let attention = match (precision, p.heads) {
+        (Precision::Tf32 | Precision::Bf16, 1) => "temporal_block_backward_window_attention_tf32",
+        _ => "temporal_block_backward_window_attention",
+    };
     let dispatches = Dispatches::with_scratch(parts, 4 * fours.div_ceil(parts as usize))
         .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
         .then("temporal_block_backward_turn", groups(4 * layout.turned))
         .then("temporal_block_backward_window_attended", windows.div_ceil(in_block))
-        .then("temporal_block_backward_window_feed", parts)
-        .then("temporal_block_backward_window_attention", parts)
+        .then(feed, parts)
+        .then(attention, parts)
         .then("temporal_block_backward_window_inputs", parts)
         .then("temporal_block_backward_window_sum", groups(layout.sums))
         .then("temporal_block_backward_window_shift", groups(p.batch * p.frames * c));
@@ -261,9 +273,9 @@ fn finished(dispatches: Dispatches, p: &Params) -> Dispatches {
 const KEPT: u32 = 4;
 
 /// The launches of `temporal_block_backward` in PTX.
-pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
+pub(crate) fn blocks_backward(p: &Params, target: &Target) -> Dispatches {
     let Fours { c, w, .. } = Fours::of(p);
-    if let Some(dispatches) = whole_windows_backward(p) {
+    if let Some(dispatches) = whole_windows_backward(p, target) {
         return dispatches;
     }
     let tiling = match Tiling::of(p, 96, 108) {

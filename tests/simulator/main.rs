@@ -2,6 +2,7 @@
 //! checked.
 
 mod bytes;
+mod temporal_block;
 mod tensor_cores;
 
 use isobath_engine::device::ptx;
@@ -30,6 +31,7 @@ fn main() {
     trials.push(trial("training::forecaster".into(), || three_steps(trainings::forecaster_training)));
     trials.push(trial("far_and_missing_numbers".into(), far_and_missing_numbers));
     trials.extend(tensor_cores::trials());
+    trials.extend(temporal_block::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 

@@ -36,24 +36,27 @@ pub fn row(case: &Case, device: &Device) -> Outcome {
 
 /// The same with factors of products rounded: errors of up to `most` of the largest element.
 pub fn rounded(case: &Case, device: &Device, most: f64) -> Outcome {
-    let check = |case: &Case, shape: &[usize], seed: u64| {
-        let problem = (case.problem)(shape, &mut Values::new(seed));
-        let run = |device: &Device, dtype| pull_back(&problem, device, dtype, &mut Values::new(seed + 1));
-        let (exact, found) = (run(&Device::cpu(), DType::F64)?, run(device, DType::F32)?);
-        for (name, pick) in outputs(&exact) {
-            let scale = pick(&exact).iter().fold(1e-2, |m: f64, v| m.max(v.abs()));
-            let error = worst(pick(&found), pick(&exact));
-            if error > most * scale {
-                return Err(format!("{name}: differs from f64 by {error:e} at a scale of {scale:e}"));
-            }
-        }
-        if !same_bits(&found, &run(device, DType::F32)?) {
-            return Err("a second run gave other bits".into());
-        }
-        Ok(())
-    };
+    let check = |case: &Case, shape: &[usize], seed: u64| rounded_at(case, shape, seed, device, most);
     on_drawn_shapes(case, SHAPES, check)?;
     check(case, case.large, 1)
+}
+
+/// The same of one shape.
+pub fn rounded_at(case: &Case, shape: &[usize], seed: u64, device: &Device, most: f64) -> Outcome {
+    let problem = (case.problem)(shape, &mut Values::new(seed));
+    let run = |device: &Device, dtype| pull_back(&problem, device, dtype, &mut Values::new(seed + 1));
+    let (exact, found) = (run(&Device::cpu(), DType::F64)?, run(device, DType::F32)?);
+    for (name, pick) in outputs(&exact) {
+        let scale = pick(&exact).iter().fold(1e-2, |m: f64, v| m.max(v.abs()));
+        let error = worst(pick(&found), pick(&exact));
+        if error > most * scale {
+            return Err(format!("{name}: differs from f64 by {error:e} at a scale of {scale:e}"));
+        }
+    }
+    if !same_bits(&found, &run(device, DType::F32)?) {
+        return Err("a second run gave other bits".into());
+    }
+    Ok(())
 }
 
 /// The numbers that a launch writes on `device` against the processor's f64.
