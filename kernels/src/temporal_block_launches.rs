@@ -2,6 +2,7 @@
 
 use crate::temporal_block::Params;
 use crate::wgsl::Dispatches;
+use crate::{Precision, Target};
 
 /// Sizes on a GPU in fours of numbers, padded: see `shaders/temporal_block.wgsl`.
 struct Fours {
@@ -87,11 +88,36 @@ fn whole_windows(p: &Params) -> Option<u32> {
     (in_step && 2 * windows * quads * columns > 96).then_some(windows)
 }
 
+/// The launches on tensor cores, where the target asks for them and the shape is one that they are written for: a warp
+/// for a window, see `kernels/ptx/temporal_block.sm_80.tf32.ptx`.
+fn tensor_cores(p: &Params, target: &Target) -> Option<Dispatches> {
+    // The entry points, the hidden units of a chunk, and numbers in 32 bits of a packed matrix.
+    let (pack, window, units, numbers) = match target.factors() {
+        Precision::F32 => return None,
+        Precision::Tf32 => ("temporal_block_pack_tf32", "temporal_block_window_tf32", 8, 1),
+        Precision::Bf16 => ("temporal_block_pack_bf16", "temporal_block_window_bf16", 16, 2),
+    };
+    if p.channels != 32 || p.heads != 1 || p.hidden == 0 || !(1..=48).contains(&p.frames) {
+        return None;
+    }
+    // Keys, values, queries and both matrices of the feed-forward layer; then what stays f32.
+    let hidden = p.hidden.next_multiple_of(units);
+    let matrices = 3 * 32 * 32 + 2 * 32 * hidden;
+    let others = 32 * p.inputs + 4 * 32 + hidden;
+    let dispatches = Dispatches::with_scratch(1, (matrices / numbers + others) as usize)
+        .then(pack, (matrices / 2 + others).div_ceil(256))
+        .then(window, (p.batch * p.nodes).div_ceil(4));
+    Some(dispatches)
+}
+
 /// The launches of `temporal_block` in PTX.
-pub(crate) fn blocks(p: &Params) -> Dispatches {
+pub(crate) fn blocks(p: &Params, target: &Target) -> Dispatches {
     let windows = p.batch * p.nodes;
     if windows * p.frames * p.channels == 0 {
         return Dispatches::default();
+    }
+    if let Some(dispatches) = tensor_cores(p, target) {
+        return dispatches;
     }
     let fours = Fours::of(p);
     let side_by_side = match Tiling::of(p, 192, 216) {
