@@ -76,6 +76,14 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
             ("temporal_block_backward.values.ptx", include_str!("../ptx/temporal_block_backward.values.ptx")),
             ("temporal_block_backward.inputs.ptx", include_str!("../ptx/temporal_block_backward.inputs.ptx")),
             ("temporal_block_backward.attended.ptx", include_str!("../ptx/temporal_block_backward.attended.ptx")),
+            (
+                "temporal_block_backward.sm_80.attended.tf32.ptx",
+                include_str!("../ptx/temporal_block_backward.sm_80.attended.tf32.ptx"),
+            ),
+            (
+                "temporal_block_backward.sm_80.attended.bf16.ptx",
+                include_str!("../ptx/temporal_block_backward.sm_80.attended.bf16.ptx"),
+            ),
             ("temporal_block_backward.feed.ptx", include_str!("../ptx/temporal_block_backward.feed.ptx")),
             ("temporal_block_backward.attention.ptx", include_str!("../ptx/temporal_block_backward.attention.ptx")),
             ("temporal_block_backward.projection.ptx", include_str!("../ptx/temporal_block_backward.projection.ptx")),
@@ -83,7 +91,7 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
             ("temporal_block_backward.weights.ptx", include_str!("../ptx/temporal_block_backward.weights.ptx")),
             ("temporal_block_backward.sums.ptx", include_str!("../ptx/temporal_block_backward.sums.ptx")),
         ],
-        dispatches: |p, _| launches::blocks_backward(p),
+        dispatches: launches::blocks_backward,
     },
     cost: |p| Cost { flops: 3 * forward_cost(p).flops, ..forward_cost(p) },
 };

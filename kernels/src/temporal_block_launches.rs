@@ -241,7 +241,7 @@ const WALKS: u32 = 384;
 
 /// The launches of `temporal_block_backward` in PTX where blocks hold whole windows, and the sums of their part in
 /// registers: see `kernels/ptx/temporal_block_backward.attention.ptx`.
-fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
+fn whole_windows_backward(p: &Params, target: &Target) -> Option<Dispatches> {
     if [p.batch, p.nodes, p.frames, p.channels].contains(&0) {
         return None;
     }
@@ -262,10 +262,16 @@ fn whole_windows_backward(p: &Params) -> Option<Dispatches> {
     let fixed = packed + layout.sums + (4 * c + 1) * c;
     let tokens = (windows as usize + parts as usize) * (p.frames * c) as usize;
     let fours = fixed as usize + tokens + (parts * layout.sums) as usize;
+    // On tensor cores a warp has a window.
+    let (attended, attended_blocks) = match (target.factors(), p.channels, p.heads) {
+        (Precision::Tf32, 32, 1) => ("temporal_block_backward_window_attended_tf32", windows.div_ceil(4)),
+        (Precision::Bf16, 32, 1) => ("temporal_block_backward_window_attended_bf16", windows.div_ceil(4)),
+        _ => ("temporal_block_backward_window_attended", windows.div_ceil(in_block)),
+    };
     let dispatches = Dispatches::with_scratch(parts, 4 * fours.div_ceil(parts as usize))
         .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
         .then("temporal_block_backward_turn", groups(4 * layout.turned))
-        .then("temporal_block_backward_window_attended", windows.div_ceil(in_block))
+        .then(attended, attended_blocks)
         .then("temporal_block_backward_window_feed", parts)
         .then("temporal_block_backward_window_attention", parts)
         .then("temporal_block_backward_window_inputs", parts)
@@ -287,9 +293,9 @@ fn finished(dispatches: Dispatches, p: &Params) -> Dispatches {
 const KEPT: u32 = 4;
 
 /// The launches of `temporal_block_backward` in PTX.
-pub(crate) fn blocks_backward(p: &Params) -> Dispatches {
+pub(crate) fn blocks_backward(p: &Params, target: &Target) -> Dispatches {
     let Fours { c, w, .. } = Fours::of(p);
-    if let Some(dispatches) = whole_windows_backward(p) {
+    if let Some(dispatches) = whole_windows_backward(p, target) {
         return dispatches;
     }
     let tiling = match Tiling::of(p, 96, 108) {

@@ -5,7 +5,7 @@ use isobath_engine::{DType, Device, Tensor};
 use isobath_kernels::node_linear_backward::NODE_LINEAR_BACKWARD;
 use isobath_kernels::{Precision, Target, gemm, node_linear, temporal_block};
 use isobath_ptx_simulator::{Class, Options, Report, Row};
-use isobath_tests::checks::Outcome;
+use isobath_tests::checks::{self, Outcome};
 use isobath_tests::{Input, Values, cases, parity};
 use libtest_mimic::{Failed, Trial};
 
@@ -113,6 +113,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             let check = move || attends([1, frames, 3, 2, 64], channels, target(precision), entry, 1e-5);
             trials.push(trial(&format!("{name}::temporal_block::not_written_for_{frames}_{channels}"), check));
         }
+        trials
+            .push(trial(&format!("{name}::temporal_block::pulled_back"), move || pulled_back(target(precision), name)));
         trials.push(trial(&format!("{name}::temporal_block::not_finite"), move || missing(target(precision))));
         trials.push(trial(&format!("{name}::temporal_block::counts"), move || window_counts(target(precision))));
         trials.push(trial(&format!("{name}::counts"), move || counts(target(precision))));
@@ -317,6 +319,31 @@ fn window_counts(tensor_cores: Target) -> Outcome {
     let (ours, plain) = (count(tensor_cores)?, count(target(Precision::F32))?);
     let total = ours.total();
     if total.bank_conflicts > 0 || 6 * total.warps > plain.total().warps {
+        return Err(format!("f32 takes {} instructions of a warp; {ours}", plain.total().warps));
+    }
+    Ok(())
+}
+
+/// The launches of the large problem of the row, forward and back, are those of tensor cores; x1 comes again without bank
+/// conflicts and at most a fifth of the instructions of f32.
+fn pulled_back(tensor_cores: Target, name: &str) -> Outcome {
+    let row = cases::all().into_iter().find(|case| case.name == "temporal_block").ok_or("no such row")?;
+    let count = |target: Target| {
+        let device = device(target, Options::counting());
+        let problem = (row.problem)(&[2, 46, 5, 2, 32, 128], &mut Values::new(1));
+        checks::pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
+        Ok::<_, String>(reports(&device))
+    };
+    let find = |reports: &[Report], entry: &str| {
+        let found = reports.iter().find(|report| report.kernel == entry).cloned();
+        found.ok_or_else(|| format!("{entry} has not run"))
+    };
+    let (ours, plain) = (count(tensor_cores)?, count(target(Precision::F32))?);
+    find(&ours, &format!("temporal_block_window_{name}"))?;
+    let attended = "temporal_block_backward_window_attended";
+    let (ours, plain) = (find(&ours, &format!("{attended}_{name}"))?, find(&plain, attended)?);
+    let total = ours.total();
+    if total.bank_conflicts > 0 || 5 * total.warps > plain.total().warps {
         return Err(format!("f32 takes {} instructions of a warp; {ours}", plain.total().warps));
     }
     Ok(())
