@@ -88,8 +88,11 @@ pub static TEMPORAL_BLOCK: Kernel<Params> = Kernel {
             ("temporal_block.ptx", include_str!("../ptx/temporal_block.ptx")),
             ("temporal_block.window.ptx", include_str!("../ptx/temporal_block.window.ptx")),
             ("temporal_block.weights.ptx", include_str!("../ptx/temporal_block.weights.ptx")),
+            ("temporal_block.sm_80.tf32.ptx", include_str!("../ptx/temporal_block.sm_80.tf32.ptx")),
+            ("temporal_block.sm_80.bf16.ptx", include_str!("../ptx/temporal_block.sm_80.bf16.ptx")),
+            ("temporal_block.sm_80.weights.ptx", include_str!("../ptx/temporal_block.sm_80.weights.ptx")),
         ],
-        dispatches: |p, _| launches::blocks(p),
+        dispatches: launches::blocks,
     },
     cost: |p, _| cost(p),
 };

@@ -76,6 +76,14 @@ pub static TEMPORAL_BLOCK_BACKWARD: Kernel<Params> = Kernel {
             ("temporal_block_backward.values.ptx", include_str!("../ptx/temporal_block_backward.values.ptx")),
             ("temporal_block_backward.inputs.ptx", include_str!("../ptx/temporal_block_backward.inputs.ptx")),
             ("temporal_block_backward.attended.ptx", include_str!("../ptx/temporal_block_backward.attended.ptx")),
+            (
+                "temporal_block_backward.sm_80.attended.tf32.ptx",
+                include_str!("../ptx/temporal_block_backward.sm_80.attended.tf32.ptx"),
+            ),
+            (
+                "temporal_block_backward.sm_80.attended.bf16.ptx",
+                include_str!("../ptx/temporal_block_backward.sm_80.attended.bf16.ptx"),
+            ),
             ("temporal_block_backward.feed.ptx", include_str!("../ptx/temporal_block_backward.feed.ptx")),
             (
                 "temporal_block_backward.sm_80.feed.tf32.ptx",

@@ -88,11 +88,36 @@ fn whole_windows(p: &Params) -> Option<u32> {
     (in_step && 2 * windows * quads * columns > 96).then_some(windows)
 }
 
+/// The launches on tensor cores, where the target asks for them and the shape is one that they are written for: a warp
+/// for a window, see `kernels/ptx/temporal_block.sm_80.tf32.ptx`.
+fn tensor_cores(p: &Params, target: &Target) -> Option<Dispatches> {
+    // The entry points, the hidden units of a chunk, and numbers in 32 bits of a packed matrix.
+    let (pack, window, units, numbers) = match target.factors() {
+        Precision::F32 => return None,
+        Precision::Tf32 => ("temporal_block_pack_tf32", "temporal_block_window_tf32", 8, 1),
+        Precision::Bf16 => ("temporal_block_pack_bf16", "temporal_block_window_bf16", 16, 2),
+    };
+    if p.channels != 32 || p.heads != 1 || p.hidden == 0 || !(1..=48).contains(&p.frames) {
+        return None;
+    }
+    // Keys, values, queries and both matrices of the feed-forward layer; then what stays f32.
+    let hidden = p.hidden.next_multiple_of(units);
+    let matrices = 3 * 32 * 32 + 2 * 32 * hidden;
+    let others = 32 * p.inputs + 4 * 32 + hidden;
+    let dispatches = Dispatches::with_scratch(1, (matrices / numbers + others) as usize)
+        .then(pack, (matrices / 2 + others).div_ceil(256))
+        .then(window, (p.batch * p.nodes).div_ceil(4));
+    Some(dispatches)
+}
+
 /// The launches of `temporal_block` in PTX.
-pub(crate) fn blocks(p: &Params) -> Dispatches {
+pub(crate) fn blocks(p: &Params, target: &Target) -> Dispatches {
     let windows = p.batch * p.nodes;
     if windows * p.frames * p.channels == 0 {
         return Dispatches::default();
+    }
+    if let Some(dispatches) = tensor_cores(p, target) {
+        return dispatches;
     }
     let fours = Fours::of(p);
     let side_by_side = match Tiling::of(p, 192, 216) {
@@ -237,27 +262,39 @@ fn whole_windows_backward(p: &Params, target: &Target) -> Option<Dispatches> {
     let fixed = packed + layout.sums + (4 * c + 1) * c;
     let tokens = (windows as usize + parts as usize) * (p.frames * c) as usize;
     let fours = fixed as usize + tokens + (parts * layout.sums) as usize;
-    let precision = if p.channels == 32 { target.factors() } else { Precision::F32 };
-    let feed = match precision {
-        Precision::F32 => "temporal_block_backward_window_feed",
-        Precision::Tf32 => "temporal_block_backward_window_feed_tf32",
-        Precision::Bf16 => "temporal_block_backward_window_feed_bf16",
-    };
-    // The finer rounding serves both precisions.
-    let attention = match (precision, p.heads) {
-        (Precision::Tf32 | Precision::Bf16, 1) => "temporal_block_backward_window_attention_tf32",
-        _ => "temporal_block_backward_window_attention",
-    };
+    let [attended, feed, attention] = walks_of(p, target);
+    // On tensor cores each of a block's four warps has a window.
+    let of_block = if attended == "temporal_block_backward_window_attended" { in_block } else { 4 };
     let dispatches = Dispatches::with_scratch(parts, 4 * fours.div_ceil(parts as usize))
         .then("temporal_block_backward_pack", groups(4 * (layout.qk + layout.value_out + layout.feed_forward)))
         .then("temporal_block_backward_turn", groups(4 * layout.turned))
-        .then("temporal_block_backward_window_attended", windows.div_ceil(in_block))
+        .then(attended, windows.div_ceil(of_block))
         .then(feed, parts)
         .then(attention, parts)
         .then("temporal_block_backward_window_inputs", parts)
         .then("temporal_block_backward_window_sum", groups(layout.sums))
         .then("temporal_block_backward_window_shift", groups(p.batch * p.frames * c));
     Some(finished(dispatches, p))
+}
+
+/// The entry points that walk whole windows in the precision that is asked for: x1 again, back through the feed-forward
+/// layer, back through the attention, which is in tf32 for both precisions.
+fn walks_of(p: &Params, target: &Target) -> [&'static str; 3] {
+    let attended = "temporal_block_backward_window_attended";
+    let attended_tf32 = "temporal_block_backward_window_attended_tf32";
+    let attended_bf16 = "temporal_block_backward_window_attended_bf16";
+    let feed = "temporal_block_backward_window_feed";
+    let feed_tf32 = "temporal_block_backward_window_feed_tf32";
+    let feed_bf16 = "temporal_block_backward_window_feed_bf16";
+    let attention = "temporal_block_backward_window_attention";
+    let attention_tf32 = "temporal_block_backward_window_attention_tf32";
+    match (target.factors(), p.channels, p.heads) {
+        (Precision::Tf32, 32, 1) => [attended_tf32, feed_tf32, attention_tf32],
+        (Precision::Tf32, 32, _) => [attended, feed_tf32, attention],
+        (Precision::Bf16, 32, 1) => [attended_bf16, feed_bf16, attention_tf32],
+        (Precision::Bf16, 32, _) => [attended, feed_bf16, attention],
+        _ => [attended, feed, attention],
+    }
 }
 
 /// The launches from the sums of all parts to the gradients.
