@@ -37,6 +37,19 @@ fn parameters(device: &Device) -> Result<Parameters> {
     builder.build(device, DType::F32, 3)
 }
 
+fn temporal_weights(parameters: &Parameters) -> Result<TemporalWeights> {
+    let p = |name: &str| parameters.get(name);
+    Ok(TemporalWeights {
+        input: p("input")?,
+        norm1: (p("norm1.scale")?, p("norm1.shift")?),
+        qkv: [p("query")?, p("key")?, p("value")?],
+        out: (p("out")?, p("out.bias")?),
+        norm2: (p("norm2.scale")?, p("norm2.shift")?),
+        up: (p("up")?, p("up.bias")?),
+        down: (p("down")?, p("down.bias")?),
+    })
+}
+
 /// One training step on inputs of its own: fit the block's output to a target where a mask allows. Returns the loss.
 fn step(parameters: &mut Parameters, seed: u64) -> Result<f64> {
     let [f, b, t, n, c, _] = SIZES;
@@ -49,17 +62,7 @@ fn step(parameters: &mut Parameters, seed: u64) -> Result<f64> {
     let (planes, target) = (draw([f, b, t, n], -1.0)?, draw([b, n, t, c], -1.0)?);
     let mask = draw([b, n, t, c], 0.0)?;
     let tape = Tape::start()?;
-    let p = |name: &str| parameters.get(name);
-    let weights = TemporalWeights {
-        input: p("input")?,
-        norm1: (p("norm1.scale")?, p("norm1.shift")?),
-        qkv: [p("query")?, p("key")?, p("value")?],
-        out: (p("out")?, p("out.bias")?),
-        norm2: (p("norm2.scale")?, p("norm2.shift")?),
-        up: (p("up")?, p("up.bias")?),
-        down: (p("down")?, p("down.bias")?),
-    };
-    let y = ops::temporal_block(&planes, &p("shift")?, &weights, 2, 1e-5)?;
+    let y = ops::temporal_block(&planes, &parameters.get("shift")?, &temporal_weights(parameters)?, 2, 1e-5)?;
     let loss = ops::masked_mse(&y, &target, &mask)?;
     let gradients = tape.backward(&loss)?;
     Adam { lr: 1e-2, ..Adam::default() }.step(parameters, &gradients)?;
@@ -191,5 +194,23 @@ fn a_spatial_block_refuses_what_does_not_fit() -> Result<()> {
     assert_eq!(error(7, 2, 2)?, refused("h [b, n, t, c]: n = 7, the graph has 3 nodes"));
     assert_eq!(error(3, 2, 3)?, refused("h [b, n, t, c]: c = 4 is not a multiple of groups = 3"));
     assert_eq!(error(3, 0, 2)?, refused("embedding [n, k]: expected at least one prototype, found k = 0"));
+    Ok(())
+}
+
+#[test]
+fn a_temporal_block_refuses_what_does_not_fit() -> Result<()> {
+    let parameters = parameters(&Device::cpu())?;
+    let [f, b, t, n, _, _] = SIZES;
+    let error = |planes: [usize; 4], heads: usize| -> Result<Option<String>> {
+        let planes = Tensor::zeros(parameters.device(), planes, DType::F32)?;
+        let weights = temporal_weights(&parameters)?;
+        let block = ops::temporal_block(&planes, &parameters.get("shift")?, &weights, heads, 1e-5);
+        Ok(block.err().map(|e| e.to_string()))
+    };
+    let refused = |what: &str| Some(format!("temporal_block: {what}"));
+    assert_eq!(error([f, b, t, n], 2)?, None);
+    assert_eq!(error([f, b, t, n], 3)?, refused("shift [b, t, c]: c = 8 is not a multiple of heads = 3"));
+    assert_eq!(error([0, b, t, n], 2)?, refused("planes [f, b, t, n]: expected at least one plane, found f = 0"));
+    assert_eq!(error([f, b, t + 1, n], 2)?, refused("shift [b, t, c]: expected [2, 12, 8], found [2, 11, 8]"));
     Ok(())
 }

@@ -1,25 +1,16 @@
-//! The products from compute capability 8.0 on: which entry points run, and how far they are from f64.
+//! Matrix products from compute capability 8.0 on: which entry points run, and how far they are from f64.
 
 use isobath_engine::device::Bind::{Absent, In, Out};
 use isobath_engine::{DType, Device, Tensor};
 use isobath_kernels::node_linear_backward::NODE_LINEAR_BACKWARD;
-use isobath_kernels::{Precision, Target, gemm, node_linear, temporal_block};
+use isobath_kernels::{Precision, Target, gemm, node_linear};
 use isobath_ptx_simulator::{Class, Options, Report, Row};
-use isobath_tests::checks::{self, Outcome};
-use isobath_tests::{Input, Values, cases, parity};
+use isobath_tests::checks::Outcome;
+use isobath_tests::{Values, cases, parity};
 use libtest_mimic::{Failed, Trial};
 
-/// The rows of the case table that multiply matrices by `gemm`, `node_linear` or `temporal_block`.
-const ROWS: [&str; 8] = [
-    "linear",
-    "reused_operand",
-    "matmul",
-    "matmul_transposed",
-    "node_linear",
-    "node_linear_deep",
-    "temporal_block",
-    "temporal_block_heads",
-];
+/// The rows of the case table that multiply matrices by `gemm` or `node_linear`.
+const ROWS: [&str; 6] = ["linear", "reused_operand", "matmul", "matmul_transposed", "node_linear", "node_linear_deep"];
 
 /// Batch, m, n, k around the edges of tiles, stages and parts.
 const PRODUCTS: [[usize; 4]; 14] = [
@@ -73,26 +64,12 @@ const TILES: [[usize; 5]; 9] = [
     [1, 1, 1, 1, 1],
 ];
 
-/// Samples, frames, nodes, planes, hidden units of windows of 32 channels.
-const WINDOWS: [[usize; 5]; 9] = [
-    [2, 46, 5, 2, 128],
-    [1, 48, 3, 3, 32],
-    [3, 25, 3, 1, 64],
-    [1, 7, 9, 2, 40],
-    [1, 33, 1, 2, 8],
-    [1, 32, 4, 5, 16],
-    [2, 16, 1, 4, 96],
-    [1, 17, 2, 1, 27],
-    [1, 1, 3, 2, 1],
-];
-
 /// Every trial of both precisions.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("not_asked_for", || {
         for target in [Target { capability: 75, precision: Precision::Bf16 }, target(Precision::F32)] {
             multiplies([1, 128, 64, 32], [false, false, true], target, "gemm", 1e-6)?;
             mixes(LAYERS[0], target, "node_linear", 1e-6)?;
-            attends(WINDOWS[0], 32, target, "temporal_block_window", 1e-5)?;
         }
         Ok(())
     })];
@@ -124,19 +101,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             let check = move || mixes(size, target(precision), &format!("node_linear_{name}"), most);
             trials.push(trial(&format!("{name}::node_linear::{size:?}"), check));
         }
-        for size in WINDOWS {
-            let check = move || attends(size, 32, target(precision), &format!("temporal_block_window_{name}"), most);
-            trials.push(trial(&format!("{name}::temporal_block::{size:?}"), check));
-        }
-        let others = [(49, 32, "temporal_block"), (46, 16, "temporal_block_window"), (46, 33, "temporal_block")];
-        for (frames, channels, entry) in others {
-            let check = move || attends([1, frames, 3, 2, 64], channels, target(precision), entry, 1e-5);
-            trials.push(trial(&format!("{name}::temporal_block::not_written_for_{frames}_{channels}"), check));
-        }
-        trials
-            .push(trial(&format!("{name}::temporal_block::pulled_back"), move || pulled_back(target(precision), name)));
-        trials.push(trial(&format!("{name}::temporal_block::not_finite"), move || missing(target(precision))));
-        trials.push(trial(&format!("{name}::temporal_block::counts"), move || window_counts(target(precision))));
         trials.push(trial(&format!("{name}::counts"), move || counts(target(precision))));
         trials.push(trial(&format!("{name}::not_finite"), move || not_finite(target(precision))));
     }
@@ -151,20 +115,20 @@ fn product(size: [usize; 4], target: Target, entry: String, most: f64) -> Trial 
     })
 }
 
-fn trial(name: &str, check: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+pub(crate) fn trial(name: &str, check: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
     Trial::test(format!("tensor_cores::{name}"), || check().map_err(Failed::from))
 }
 
-fn target(precision: Precision) -> Target {
+pub(crate) fn target(precision: Precision) -> Target {
     Target { capability: 80, precision }
 }
 
-fn device(target: Target, options: Options) -> Device {
+pub(crate) fn device(target: Target, options: Options) -> Device {
     Device::simulator(None, target, options)
 }
 
 /// The reports of what a simulator has launched.
-fn reports(device: &Device) -> Vec<Report> {
+pub(crate) fn reports(device: &Device) -> Vec<Report> {
     match device {
         Device::Simulator(simulator) => simulator.take_reports(),
         _ => Vec::new(),
@@ -241,56 +205,7 @@ fn mixes(size: [usize; 5], target: Target, entry: &str, most: f64) -> Outcome {
     near(&format!("{size:?} backward"), run, target, &entry, most)
 }
 
-/// The same of a temporal block, with one head.
-fn attends(size: [usize; 5], channels: usize, target: Target, entry: &str, most: f64) -> Outcome {
-    let block = Block::new(size, channels, &mut Values::new(7));
-    near(&format!("{size:?}, {channels} channels"), |device, dtype| block.run(device, dtype), target, entry, 4.0 * most)
-}
-
-/// The planes, shift and weights of a temporal block with one head.
-struct Block {
-    parameters: temporal_block::Params,
-    inputs: Vec<Input>,
-}
-
-impl Block {
-    fn new([batch, frames, nodes, planes, hidden]: [usize; 5], channels: usize, values: &mut Values) -> Self {
-        let c = channels;
-        let of = |len: usize| len as u32;
-        let parameters = temporal_block::Params {
-            batch: of(batch),
-            frames: of(frames),
-            nodes: of(nodes),
-            inputs: of(planes),
-            channels: of(c),
-            hidden: of(hidden),
-            heads: 1,
-            eps: 1e-5,
-        };
-        let weights = [c * planes, c, c, c * c, c * c, c * c, c * c, c, c, c, hidden * c, hidden, c * hidden, c];
-        let mut inputs =
-            vec![values.variable(&[planes, batch, frames, nodes]), values.variable_in(&[batch, frames, c], -3.0, 3.0)];
-        inputs.extend(weights.map(|len| values.variable_in(&[len], -0.4, 0.4)));
-        Block { parameters, inputs }
-    }
-
-    fn run(&self, device: &Device, dtype: DType) -> isobath_engine::Result<Vec<f64>> {
-        let inputs: Vec<_> =
-            self.inputs.iter().map(|input| input.tensor(device, dtype)).collect::<isobath_engine::Result<_>>()?;
-        self.of(device, &inputs)
-    }
-
-    fn of(&self, device: &Device, inputs: &[Tensor]) -> isobath_engine::Result<Vec<f64>> {
-        let p = &self.parameters;
-        let shape = [p.batch, p.nodes, p.frames, p.channels].map(|len| len as usize);
-        let h = Tensor::empty(device, shape, inputs[0].dtype())?;
-        let bound: Vec<_> = inputs.iter().map(In).chain([Out(&h)]).collect();
-        device.run(&temporal_block::TEMPORAL_BLOCK, p, &bound)?;
-        h.to_f64()
-    }
-}
-
-fn near(
+pub(crate) fn near(
     what: &str,
     run: impl Fn(&Device, DType) -> isobath_engine::Result<Vec<f64>>,
     target: Target,
@@ -328,77 +243,6 @@ fn counts(target: Target) -> Outcome {
             if total.bank_conflicts > 0 || total.sectors != total.ideal_sectors {
                 return Err(format!("{size:?}, transposed {flags:?}: {report}"));
             }
-        }
-    }
-    Ok(())
-}
-
-/// No bank conflicts in a window on tensor cores, and at most a sixth of the instructions of f32.
-fn window_counts(tensor_cores: Target) -> Outcome {
-    let count = |target: Target| {
-        let device = device(target, Options::counting());
-        Block::new([1, 46, 4, 2, 128], 32, &mut Values::new(3)).run(&device, DType::F32).map_err(|e| e.to_string())?;
-        reports(&device).pop().ok_or_else(|| "no launch".to_owned())
-    };
-    let (ours, plain) = (count(tensor_cores)?, count(target(Precision::F32))?);
-    let total = ours.total();
-    if total.bank_conflicts > 0 || 6 * total.warps > plain.total().warps {
-        return Err(format!("f32 takes {} instructions of a warp; {ours}", plain.total().warps));
-    }
-    Ok(())
-}
-
-/// The launches of the large problem of the row, forward and back, are those of tensor cores; x1 comes again without bank
-/// conflicts and at most a fifth of the instructions of f32.
-fn pulled_back(tensor_cores: Target, name: &str) -> Outcome {
-    let row = cases::all().into_iter().find(|case| case.name == "temporal_block").ok_or("no such row")?;
-    let count = |target: Target| {
-        let device = device(target, Options::counting());
-        let problem = (row.problem)(&[2, 46, 5, 2, 32, 128], &mut Values::new(1));
-        checks::pull_back(&problem, &device, DType::F32, &mut Values::new(2))?;
-        Ok::<_, String>(reports(&device))
-    };
-    let find = |reports: &[Report], entry: &str| {
-        let found = reports.iter().find(|report| report.kernel == entry).cloned();
-        found.ok_or_else(|| format!("{entry} has not run"))
-    };
-    let (ours, plain) = (count(tensor_cores)?, count(target(Precision::F32))?);
-    find(&ours, &format!("temporal_block_window_{name}"))?;
-    let attended = "temporal_block_backward_window_attended";
-    let (ours, plain) = (find(&ours, &format!("{attended}_{name}"))?, find(&plain, attended)?);
-    let total = ours.total();
-    if total.bank_conflicts > 0 || 5 * total.warps > plain.total().warps {
-        return Err(format!("f32 takes {} instructions of a warp; {ours}", plain.total().warps));
-    }
-    Ok(())
-}
-
-/// NaN in a plane reaches the node's window and no other, NaN in any weight every number that it has a part in.
-fn missing(target: Target) -> Outcome {
-    let block = Block::new([2, 46, 3, 2, 64], 32, &mut Values::new(5));
-    let run = |input: usize, at: usize| -> isobath_engine::Result<[Vec<f64>; 2]> {
-        let with_nan = |device: &Device| {
-            let tensors = block.inputs.iter().enumerate().map(|(i, x)| {
-                let mut numbers = x.tensor(device, DType::F32)?.to_vec::<f32>()?;
-                if i == input {
-                    numbers[at] = f32::from_bits(0x7fff_ffff);
-                }
-                Tensor::from_slice(device, x.tensor(device, DType::F32)?.shape(), &numbers)
-            });
-            block.of(device, &tensors.collect::<isobath_engine::Result<Vec<_>>>()?)
-        };
-        Ok([with_nan(&device(target, Options::default()))?, with_nan(&Device::cpu())?])
-    };
-    for (input, at) in
-        [(0, 4), (1, 70), (3, 5), (5, 9), (6, 77), (7, 100), (8, 13), (9, 1), (12, 40), (13, 20), (14, 3)]
-    {
-        let [found, expected] = run(input, at).map_err(|e| e.to_string())?;
-        let differs = found.iter().zip(&expected).position(|(x, y)| x.is_nan() != y.is_nan());
-        if let Some(place) = differs {
-            return Err(format!(
-                "NaN at {at} of input {input}: at {place} expected {}, found {}",
-                expected[place], found[place]
-            ));
         }
     }
     Ok(())

@@ -88,7 +88,7 @@ impl Op for TemporalBlock {
 /// STIMP eqs. 3-5 as published in code: pre-norm, softmax of q over features and of k over frames, GELU.
 ///
 /// # Errors
-/// When a shape does not fit, or the channels are not a multiple of the heads.
+/// When a shape does not fit, the channels are not a multiple of the heads, or there is no plane.
 pub fn temporal_block(
     planes: &Tensor,
     shift: &Tensor,
@@ -99,6 +99,9 @@ pub fn temporal_block(
     let &[f, b, t, n] = planes.shape().dims() else {
         return shape_error(NAME, format!("planes: expected [f, b, t, n], found {}", planes.shape()));
     };
+    if f == 0 {
+        return shape_error(NAME, "planes [f, b, t, n]: expected at least one plane, found f = 0");
+    }
     let c = shift.shape().last();
     let hidden = weights.up.0.shape().rows();
     expect_shape(NAME, "shift [b, t, c]", shift.shape(), [b, t, c])?;
