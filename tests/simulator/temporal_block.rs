@@ -166,7 +166,10 @@ impl Block {
         let weights = [c * planes, c, c, c * c, c * c, c * c, c * c, c, c, c, hidden * c, hidden, c * hidden, c];
         let mut inputs =
             vec![values.variable(&[planes, batch, frames, nodes]), values.variable_in(&[batch, frames, c], -3.0, 3.0)];
-        inputs.extend(weights.map(|len| values.variable_in(&[len], -0.4, 0.4)));
+        // Far enough apart that both softmaxes choose, so that a number in a wrong place shows.
+        let spreads = [0.4, 1.5, 0.4, 0.8, 0.8, 0.6, 0.6, 0.4, 1.5, 0.4, 0.4, 0.4, 0.4, 0.4];
+        let weights = weights.into_iter().zip(spreads);
+        inputs.extend(weights.map(|(len, spread)| values.variable_in(&[len], -spread, spread)));
         Block { parameters, inputs }
     }
 
