@@ -66,9 +66,9 @@ pub static GROUP_NORM: Kernel<Params> = Kernel {
 /// Fours of a group for which a block is worth its while, and that its registers and shared memory hold.
 const WHOLE: RangeInclusive<u32> = 512..=11264;
 
-/// 1 for groups of which no block of a GPU holds the last of so many fours: nothing of a group can be written before all of
-/// it was read, and multiprocessors have registers for 64 Ki numbers, of which a kernel's threads need some for themselves.
-/// What is past that is read again after a barrier of the whole grid. (A cache that holds a sample makes it cheaper.)
+/// 1 for groups of more fours than a block of the kernel holds at most: nothing of a group can be written before all of it
+/// was read, and registers have room for 64 Ki numbers, of which threads need some for themselves. What does not fit is read
+/// again after a barrier of the whole grid. (A cache that holds a sample makes it cheaper.)
 pub(crate) fn read_again(p: &Params, whole: &RangeInclusive<u32>) -> u64 {
     let numbers = u64::from(p.nodes) * u64::from(p.channels / p.groups.max(1));
     u64::from(numbers > 4 * u64::from(*whole.end()))

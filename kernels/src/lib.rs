@@ -76,7 +76,7 @@ pub struct Cost {
     /// Floating-point operations (one multiply-add counts as two).
     pub flops: u64,
     /// Bytes that must move between memory and the processor in f32: each buffer that the call has touched once, but for
-    /// groups too large for a multiprocessor to hold, which a norm reads again (see [`group_norm`]).
+    /// groups larger than what a GPU's block of threads holds, which a norm reads again (see [`group_norm`]).
     pub bytes: u64,
 }
 

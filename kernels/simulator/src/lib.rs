@@ -60,7 +60,8 @@
 //! Time, caches, the order in which blocks see each other's writes, and how the approximations of a real device round:
 //! they are computed here as exactly as the host can, which is within the error that the PTX ISA allows. Lanes of a
 //! warp run in step where no branch has parted them; a `bar.warp.sync` that is missing between accesses to shared memory
-//! is named all the same, but one that names some lanes counts for all. The warps of a block run one after the other up to the next barrier: one that waits for another by reading memory over and over
+//! is named all the same, but one that names some lanes counts for all. The warps of a block run one after the other up
+//! to the next barrier: one that waits for another by reading memory over and over
 //! uses up its instructions and ends in [`FaultKind::Budget`].
 //!
 //! Refused by name, as [`Error::UnknownInstruction`]: calls, directed rounding of arithmetic, arithmetic on halves,

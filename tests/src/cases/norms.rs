@@ -1,6 +1,6 @@
 //! Normalisation and softmax.
 
-use crate::{Case, Problem};
+use crate::{Case, Problem, Values};
 use isobath_engine::ops;
 
 pub(super) fn rows() -> Vec<Case> {
@@ -38,67 +38,27 @@ pub(super) fn rows() -> Vec<Case> {
             name: "group_norm",
             axes: &[("batch", 5), ("nodes", 70), ("groups", 4), ("group", 13)],
             large: &[3, 5443, 4, 8],
-            problem: |s, values| {
-                let (groups, channels) = (s[2], s[2] * s[3]);
-                Problem {
-                    inputs: vec![
-                        values.variable(&[s[0], s[1], channels]),
-                        values.variable(&[channels]),
-                        values.variable(&[channels]),
-                    ],
-                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
-                }
-            },
+            problem: |s, values| group_norm(s, [-1.0, 1.0], values),
         },
         Case {
             name: "group_norm_offset",
             axes: &[("batch", 3), ("nodes", 40), ("groups", 3), ("group", 5)],
             large: &[2, 20_011, 1, 3],
-            problem: |s, values| {
-                let (groups, channels) = (s[2], s[2] * s[3]);
-                Problem {
-                    inputs: vec![
-                        values.variable_in(&[s[0], s[1], channels], 2.0, 4.0),
-                        values.variable(&[channels]),
-                        values.variable(&[channels]),
-                    ],
-                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
-                }
-            },
+            problem: |s, values| group_norm(s, [2.0, 4.0], values),
         },
         Case {
             // More channels than GPUs give one workgroup.
             name: "group_norm_wide",
             axes: &[("batch", 2), ("nodes", 40), ("groups", 3), ("group", 130)],
             large: &[2, 133, 2, 130],
-            problem: |s, values| {
-                let (groups, channels) = (s[2], s[2] * s[3]);
-                Problem {
-                    inputs: vec![
-                        values.variable(&[s[0], s[1], channels]),
-                        values.variable(&[channels]),
-                        values.variable(&[channels]),
-                    ],
-                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
-                }
-            },
+            problem: |s, values| group_norm(s, [-1.0, 1.0], values),
         },
         Case {
             // Groups that a block of an NVIDIA GPU holds in its registers.
             name: "group_norm_whole",
             axes: &[("batch", 3), ("nodes", 40), ("groups", 3), ("group", 8)],
             large: &[3, 1201, 4, 8],
-            problem: |s, values| {
-                let (groups, channels) = (s[2], s[2] * s[3]);
-                Problem {
-                    inputs: vec![
-                        values.variable(&[s[0], s[1], channels]),
-                        values.variable(&[channels]),
-                        values.variable(&[channels]),
-                    ],
-                    apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
-                }
-            },
+            problem: |s, values| group_norm(s, [-1.0, 1.0], values),
         },
         Case {
             name: "softmax",
@@ -119,4 +79,17 @@ pub(super) fn rows() -> Vec<Case> {
             },
         },
     ]
+}
+
+/// Batch, nodes, groups, channels of a group; x between two numbers.
+fn group_norm(s: &[usize], [low, high]: [f64; 2], values: &mut Values) -> Problem {
+    let (groups, channels) = (s[2], s[2] * s[3]);
+    Problem {
+        inputs: vec![
+            values.variable_in(&[s[0], s[1], channels], low, high),
+            values.variable(&[channels]),
+            values.variable(&[channels]),
+        ],
+        apply: Box::new(move |x| ops::group_norm(&x[0], &x[1], &x[2], groups, 0.1)),
+    }
 }
